@@ -1,0 +1,33 @@
+//! The decisions of an event loop: what runs next, when to look at I/O, what to send, when to pause.
+//!
+//! Nothing here knows Python, makes a system call or reads a clock. Every type is generic over its
+//! payload and is told the time, so that the tests drive it with integers and a clock moved by hand.
+//!
+//! | module | owns | called by |
+//! |---|---|---|
+//! | [`iteration`] | the rule that plans the poll of one iteration | the loop's thread |
+//! | [`ready`] | callbacks of the loop's own thread, and the batch | the loop's thread |
+//! | [`inbox`] | callbacks that other threads hand in | any thread |
+//! | [`parking`] | running / parked / notified | any thread |
+//! | [`pacing`] | when a busy loop looks at clock and I/O | the loop's thread |
+//! | [`write_buffer`] | what a transport has still to send | the loop's thread |
+//! | [`flow`] | high and low water marks | the loop's thread |
+
+#![forbid(unsafe_code)]
+
+pub mod flow;
+pub mod inbox;
+pub mod iteration;
+pub mod pacing;
+pub mod parking;
+pub mod ready;
+mod sync;
+pub mod write_buffer;
+
+pub use flow::{FlowControl, LimitsError};
+pub use inbox::Inbox;
+pub use iteration::{Poll, PollInputs, plan_poll};
+pub use pacing::Pacer;
+pub use parking::ParkState;
+pub use ready::{Batch, ReadyQueue};
+pub use write_buffer::{MAX_SLICES, WriteBuffer};

@@ -1,0 +1,22 @@
+//! `LoopCore`: the engine's half of `pyloop.PyLoop`.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `state` | the struct: queues, timers, reactor, flags |
+//! | `run` | one iteration: poll, expire, run a batch, flush |
+//! | `schedule` | `call_soon`, `call_later` and their kin |
+//! | `tasks` | `create_task`, `create_future` |
+//! | `sources` | which descriptor belongs to which watcher, transport or listener |
+//! | `watch` | `add_reader` and its kin |
+//! | `methods` | what Python calls rarely: lifecycle, debug flag, signals |
+
+mod methods;
+mod run;
+mod schedule;
+pub(crate) mod sources;
+mod state;
+mod tasks;
+mod watch;
+
+pub(crate) use schedule::{call_soon, register};
+pub(crate) use state::{LoopCore, SCRATCH_SIZE};

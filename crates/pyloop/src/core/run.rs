@@ -1,0 +1,303 @@
+//! The run: iterations of poll, expire, batch and flush, until `stop()`.
+
+use std::io;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use engine::{Poll, PollInputs, plan_poll};
+use pyo3::exceptions::PyRuntimeError;
+use pyo3::prelude::*;
+use reactor::{Event, Events, Reactor};
+
+use super::sources::Source;
+use super::state::{LoopCore, wrong_thread};
+use crate::clock;
+use crate::py::handle::Handle;
+use crate::py::imports::imports;
+use crate::transport;
+
+/// Events taken from the kernel by one poll; more wait for the next, which comes after one batch.
+const EVENTS_PER_POLL: usize = 256;
+
+/// What one run carries from iteration to iteration, on the running thread's stack.
+struct Run<'a, 'py> {
+    core: &'a LoopCore,
+    object: &'a Bound<'py, LoopCore>,
+    reactor: &'a Reactor,
+    events: Events,
+    /// Timers that have just expired; empty between uses.
+    expired: Vec<crate::py::timer::TimerRef>,
+    first: bool,
+    /// The pacer asked for a poll.
+    poll_due: bool,
+    /// The next iteration reads the clock for its timers: time has passed unobserved.
+    check_timers: bool,
+}
+
+/// What an event asks for, with the references to do it.
+enum Ready {
+    Watcher { reader: Option<Handle>, writer: Option<Handle> },
+    Stream(Py<PyAny>),
+    Listener(Py<transport::Listener>),
+}
+
+/// Runs the loop until it is stopped. The caller has set up the thread for it (`PyLoop.run_forever`).
+///
+/// # Errors
+/// `RuntimeError` if it runs already; `KeyboardInterrupt` and `SystemExit` of a callback; what a signal handler raises;
+/// `OSError` if the reactor fails.
+pub(super) fn run(object: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let core = object.get();
+    core.check_open()?;
+    if core.running.swap(true, Ordering::Relaxed) {
+        return Err(PyRuntimeError::new_err("This event loop is already running"));
+    }
+    if !core.owner.acquire() {
+        core.running.store(false, Ordering::Relaxed);
+        return Err(wrong_thread());
+    }
+    let outcome = run_owned(object);
+    core.stopping.store(false, Ordering::Relaxed);
+    core.running.store(false, Ordering::Relaxed);
+    core.owner.release();
+    outcome
+}
+
+fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
+    let core = object.get();
+    let reactor = {
+        let access = core.access(object.py())?;
+        core.sources.with(&access, |sources| sources.reactor())?
+    };
+    let mut run = Run {
+        core,
+        object,
+        reactor: &reactor,
+        events: Events::with_capacity(EVENTS_PER_POLL),
+        expired: Vec::new(),
+        first: true,
+        poll_due: false,
+        check_timers: true,
+    };
+    let result = loop {
+        match run.iterate() {
+            Ok(()) if core.stopping.load(Ordering::Relaxed) => break Ok(()),
+            Ok(()) => {}
+            Err(error) => break Err(error),
+        }
+    };
+    // Bytes written by the last batch leave even if that batch ended the run.
+    result.and(run.flush())
+}
+
+impl Run<'_, '_> {
+    /// One pass: poll if it is time, expire timers, run what was ready at the start of the batch, flush.
+    fn iterate(&mut self) -> PyResult<()> {
+        let access = self.core.access(self.object.py())?;
+        if !self.core.inbox.is_empty() {
+            self.core.collect_inbox(&access);
+        }
+        let ready_len = self.core.queue.with(&access, |queue| {
+            self.check_timers |= std::mem::take(&mut queue.timer_added);
+            queue.ready.len()
+        });
+        drop(access);
+        if ready_len == 0 || self.first || self.poll_due {
+            self.poll(ready_len)?;
+        } else if self.check_timers && self.core.timers.next_deadline().is_some() {
+            self.expire(clock::now())?;
+        }
+        self.check_timers = false;
+        self.run_batch()?;
+        self.flush()
+    }
+
+    fn poll(&mut self, ready_len: usize) -> PyResult<()> {
+        let next_deadline = self.core.timers.next_deadline();
+        let plan = plan_poll(&PollInputs {
+            ready_len,
+            inbox_empty: self.core.inbox.is_empty(),
+            stopping: self.core.stopping.load(Ordering::Relaxed),
+            first_of_run: self.first,
+            poll_due: self.poll_due,
+            next_deadline,
+            now: if next_deadline.is_some() { clock::now() } else { 0 },
+        });
+        self.first = false;
+        self.poll_due = false;
+        match plan {
+            Poll::Skip => return Ok(()),
+            Poll::Look => self.look()?,
+            Poll::Park(deadline) => self.park(deadline)?,
+        }
+        let now = clock::now();
+        let access = self.core.access(self.object.py())?;
+        self.core.queue.with(&access, |queue| queue.pacer.polled(now));
+        drop(access);
+        self.dispatch()?;
+        self.expire(now)
+    }
+
+    fn look(&mut self) -> PyResult<()> {
+        match self.reactor.poll(&mut self.events, Some(Duration::ZERO)) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.object.py().check_signals(),
+            other => Ok(other?),
+        }
+    }
+
+    /// Blocks, detached from the interpreter, until something happens or the deadline has come.
+    fn park(&mut self, deadline: Option<u64>) -> PyResult<()> {
+        if !self.core.park.begin_park() {
+            return self.look();
+        }
+        let timeout =
+            deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
+        let (reactor, events) = (self.reactor, &mut self.events);
+        let result = self.object.py().detach(|| reactor.poll(events, timeout));
+        self.core.park.end_park();
+        match result {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => other?,
+        }
+        // A signal may have come before the poll, between the interpreter's last look and the wait.
+        self.object.py().check_signals()
+    }
+
+    /// Serves the events of the last poll: transports at once, watchers through the ready queue.
+    fn dispatch(&mut self) -> PyResult<()> {
+        for index in 0..self.events.len() {
+            let Some(event) = self.events.get(index) else { break };
+            let Some(ready) = self.find(event)? else { continue };
+            let py = self.object.py();
+            match ready {
+                Ready::Watcher { reader, writer } => {
+                    for handle in [reader, writer].into_iter().flatten() {
+                        self.core.enqueue(py, handle)?;
+                    }
+                }
+                Ready::Stream(stream) => {
+                    let stream = stream.into_bound(py);
+                    transport::serve(&stream, event.readable(), event.writable())?;
+                    self.flush()?;
+                }
+                Ready::Listener(listener) => {
+                    transport::accept(self.object, listener.bind(py))?;
+                    self.flush()?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn find(&self, event: Event) -> PyResult<Option<Ready>> {
+        let py = self.object.py();
+        let access = self.core.access(py)?;
+        Ok(self.core.sources.with(&access, |sources| {
+            let (_, source) = sources.resolve(event.token())?;
+            Some(match source {
+                Source::Watcher { reader, writer } => Ready::Watcher {
+                    reader: reader.as_ref().filter(|_| event.readable()).map(|found| found.clone_ref(py)),
+                    writer: writer.as_ref().filter(|_| event.writable()).map(|found| found.clone_ref(py)),
+                },
+                Source::Stream(stream) => Ready::Stream(stream.clone_ref(py)),
+                Source::Listener(listener) => Ready::Listener(listener.clone_ref(py)),
+            })
+        }))
+    }
+
+    /// Makes due timers ready, in the order of their deadlines.
+    fn expire(&mut self, now: u64) -> PyResult<()> {
+        self.core.timers.expire(now, &mut self.expired);
+        if self.expired.is_empty() {
+            return Ok(());
+        }
+        let py = self.object.py();
+        for timer in self.expired.drain(..) {
+            self.core.enqueue(py, timer.into_handle())?;
+        }
+        Ok(())
+    }
+
+    /// Runs what was ready when the batch began; what the callbacks schedule waits for the next.
+    fn run_batch(&mut self) -> PyResult<()> {
+        let py = self.object.py();
+        let count = {
+            let access = self.core.access(py)?;
+            self.core.queue.with(&access, |queue| queue.ready.len())
+        };
+        for _ in 0..count {
+            let (handle, read_clock) = {
+                let access = self.core.access(py)?;
+                self.core.queue.with(&access, |queue| (queue.ready.pop(), queue.pacer.ran(1)))
+            };
+            let Some(handle) = handle else { break };
+            let result = if self.core.is_debug() {
+                self.run_watched(handle)
+            } else {
+                handle.run(py)
+            };
+            if read_clock {
+                self.check_pace()?;
+            }
+            result?;
+        }
+        Ok(())
+    }
+
+    /// Reads the clock for the pacer and, in the next iteration, for the timers.
+    #[cold]
+    fn check_pace(&mut self) -> PyResult<()> {
+        let access = self.core.access(self.object.py())?;
+        let due = self.core.queue.with(&access, |queue| queue.pacer.checked(clock::now()));
+        self.poll_due |= due;
+        self.check_timers = true;
+        Ok(())
+    }
+
+    /// Debug mode: the handle is known to the exception handler, and slow callbacks are reported.
+    #[cold]
+    fn run_watched(&self, handle: Handle) -> PyResult<()> {
+        let py = self.object.py();
+        let runner = Py::new(py, PendingRun { handle: parking_lot::Mutex::new(Some(handle.clone_ref(py))) })?;
+        imports(py).run_watched.call1(py, (self.object, handle.into_bound(py), runner))?;
+        Ok(())
+    }
+
+    /// Sends what transports were given since the last flush.
+    fn flush(&self) -> PyResult<()> {
+        let py = self.object.py();
+        let access = self.core.access(py)?;
+        let mut waiting = self.core.queue.with(&access, |queue| std::mem::take(&mut queue.unflushed));
+        drop(access);
+        if waiting.is_empty() {
+            return Ok(());
+        }
+        let mut outcome = Ok(());
+        for stream in waiting.drain(..) {
+            // Every transport is flushed, whatever one of them raises.
+            outcome = outcome.and(transport::flush(&stream.into_bound(py)));
+        }
+        // The vector's memory serves the next flush, unless a protocol has written meanwhile.
+        let access = self.core.access(py)?;
+        self.core.queue.with(&access, |queue| {
+            if queue.unflushed.is_empty() {
+                queue.unflushed = waiting;
+            }
+        });
+        outcome
+    }
+}
+
+/// Runs one handle when called: what `run_watched` is given to call.
+#[pyclass(frozen, module = "pyloop._pyloop")]
+struct PendingRun {
+    handle: parking_lot::Mutex<Option<Handle>>,
+}
+
+#[pymethods]
+impl PendingRun {
+    fn __call__(&self, py: Python<'_>) -> PyResult<()> {
+        let handle = self.handle.lock().take();
+        handle.map_or(Ok(()), |handle| handle.run(py))
+    }
+}

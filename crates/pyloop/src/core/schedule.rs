@@ -1,0 +1,263 @@
+//! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`.
+
+use std::ffi::CStr;
+
+use pyo3::exceptions::{PyTypeError, PyValueError};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyFloat, PyType};
+
+use super::state::LoopCore;
+use super::tasks::{CreateFuture, CreateTask};
+use crate::clock;
+use crate::py::context;
+use crate::py::fastcall::{Args, Method, define};
+use crate::py::handle::{Handle, Parts};
+use crate::py::heap_type::add_methods;
+use crate::py::imports::imports;
+use crate::py::timer::TimerRef;
+
+/// Adds the fast methods to `LoopCore`.
+pub(crate) fn register(kind: &Bound<'_, PyType>) -> PyResult<()> {
+    add_methods(
+        kind,
+        vec![
+            define::<CallSoon>(),
+            define::<CallSoonThreadsafe>(),
+            define::<CallLater>(),
+            define::<CallAt>(),
+            define::<Time>(),
+            define::<CreateFuture>(),
+            define::<CreateTask>(),
+        ],
+    )
+}
+
+/// The loop that a method was called on.
+#[inline]
+pub(super) fn core<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, LoopCore> {
+    // The interpreter checks `self` of a method descriptor against the type that owns it.
+    crate::py::heap_type::own_instance(slf)
+}
+
+/// The context for a callback: the one that was given, or a copy of the current one.
+#[inline]
+fn chosen_context<'py>(
+    method: &str,
+    args: &Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = args.py();
+    if args.keyword_count() == 0 {
+        return context::copy_current(py);
+    }
+    match args.only_keyword(method, imports(py).names.context.bind(py).as_any())? {
+        Some(given) if !given.is_none() => {
+            context::check(&given)?;
+            Ok(given.to_owned())
+        }
+        _ => context::copy_current(py),
+    }
+}
+
+/// What debug mode asks of a callback; the traceback of the caller.
+#[cold]
+fn debug_checks<'py>(
+    object: &Bound<'py, LoopCore>,
+    method: &str,
+    callback: &Bound<'py, PyAny>,
+    same_thread: bool,
+) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let core = object.get();
+    core.check_open()?;
+    if !core.is_debug() {
+        return Ok(None);
+    }
+    let py = object.py();
+    if same_thread {
+        check_thread(core)?;
+    }
+    imports(py).check_callback.call1(py, (callback, method))?;
+    Ok(Some(imports(py).creation_traceback.call0(py)?.into_bound(py)))
+}
+
+/// # Errors
+/// `RuntimeError` if another thread than the caller's runs the loop.
+pub(super) fn check_thread(core: &LoopCore) -> PyResult<()> {
+    if core.running.load(std::sync::atomic::Ordering::Relaxed) && !core.owner.is_here() {
+        return Err(super::state::wrong_thread());
+    }
+    Ok(())
+}
+
+#[cold]
+fn missing(method: &str, what: &str) -> PyErr {
+    PyTypeError::new_err(format!("{method}() missing required argument: '{what}'"))
+}
+
+/// Makes the handle of a callback that runs as soon as it can.
+#[inline]
+fn soon_handle<'py>(
+    object: &Bound<'py, LoopCore>,
+    method: &str,
+    args: Args<'_, 'py>,
+    same_thread: bool,
+) -> PyResult<Handle> {
+    let py = args.py();
+    let callback = args.get(0).ok_or_else(|| missing(method, "callback"))?;
+    let traceback = if object.get().is_plain() {
+        None
+    } else {
+        debug_checks(object, method, &callback, same_thread)?
+    };
+    let context = chosen_context(method, &args)?;
+    Handle::new(
+        py,
+        Parts {
+            callback: &callback,
+            arguments: args.rest(1),
+            context,
+            owner: object.as_any(),
+            traceback,
+            persistent: false,
+        },
+    )
+}
+
+/// Schedules `callback(*arguments)` from Rust code, in `context`.
+pub(crate) fn call_soon(
+    object: &Bound<'_, LoopCore>,
+    callback: &Bound<'_, PyAny>,
+    arguments: &[*mut ffi::PyObject],
+    context: Bound<'_, PyAny>,
+) -> PyResult<()> {
+    let py = object.py();
+    object.get().check_open()?;
+    let parts = Parts {
+        callback,
+        arguments,
+        context,
+        owner: object.as_any(),
+        traceback: None,
+        persistent: false,
+    };
+    object.get().enqueue(py, Handle::new(py, parts)?)
+}
+
+struct CallSoon;
+impl Method for CallSoon {
+    const NAME: &'static CStr = c"call_soon";
+    const DOC: &'static CStr = c"call_soon($self, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let object = core(&slf);
+        let handle = soon_handle(object, "call_soon", args, true)?;
+        let result = handle.clone_ref(args.py()).into_bound(args.py());
+        object.get().enqueue(args.py(), handle)?;
+        Ok(result)
+    }
+}
+
+struct CallSoonThreadsafe;
+impl Method for CallSoonThreadsafe {
+    const NAME: &'static CStr = c"call_soon_threadsafe";
+    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let object = core(&slf);
+        let handle = soon_handle(object, "call_soon_threadsafe", args, false)?;
+        let result = handle.clone_ref(args.py()).into_bound(args.py());
+        let core = object.get();
+        if core.owner.is_here() {
+            core.enqueue(args.py(), handle)?;
+        } else {
+            core.send(handle)?;
+        }
+        Ok(result)
+    }
+}
+
+/// A number of seconds.
+#[inline]
+fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
+    if let Ok(exact) = value.cast_exact::<PyFloat>() {
+        return Ok(exact.value());
+    }
+    value.extract::<f64>()
+}
+
+/// Makes a timer of `args` (a deadline or delay, a callback, its arguments) and puts it into the wheel.
+#[inline]
+fn add_timer<'py>(
+    object: &Bound<'py, LoopCore>,
+    method: &str,
+    when: f64,
+    args: Args<'_, 'py>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = args.py();
+    if when.is_nan() {
+        return Err(PyValueError::new_err(format!("{method}(): the time must not be NaN")));
+    }
+    let callback = args.get(1).ok_or_else(|| missing(method, "callback"))?;
+    let core = object.get();
+    let traceback =
+        if core.is_plain() { None } else { debug_checks(object, method, &callback, true)? };
+    let context = chosen_context(method, &args)?;
+    let access = core.access(py)?;
+    let timer = TimerRef::new(
+        py,
+        when,
+        Parts {
+            callback: &callback,
+            arguments: args.rest(2),
+            context,
+            owner: object.as_any(),
+            traceback,
+            persistent: false,
+        },
+    )?;
+    let result = timer.bind(py).clone();
+    if core.timers.insert(timer) {
+        core.queue.with(&access, |queue| queue.timer_added = true);
+    }
+    Ok(result)
+}
+
+struct CallLater;
+impl Method for CallLater {
+    const NAME: &'static CStr = c"call_later";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let delay = args.get(0).ok_or_else(|| missing("call_later", "delay"))?;
+        if delay.is_none() {
+            return Err(PyTypeError::new_err("delay must not be None"));
+        }
+        let when = clock::seconds(clock::now()) + seconds(&delay)?;
+        add_timer(core(&slf), "call_later", when, args)
+    }
+}
+
+struct CallAt;
+impl Method for CallAt {
+    const NAME: &'static CStr = c"call_at";
+    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        let when = args.get(0).ok_or_else(|| missing("call_at", "when"))?;
+        if when.is_none() {
+            return Err(PyTypeError::new_err("when cannot be None"));
+        }
+        add_timer(core(&slf), "call_at", seconds(&when)?, args)
+    }
+}
+
+struct Time;
+impl Method for Time {
+    const NAME: &'static CStr = c"time";
+    const DOC: &'static CStr = c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().";
+    #[inline]
+    fn call<'py>(_: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        args.expect("time", 0, 0)?;
+        Ok(PyFloat::new(args.py(), clock::seconds(clock::now())).into_any())
+    }
+}

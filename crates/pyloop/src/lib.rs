@@ -1,0 +1,28 @@
+//! `pyloop._pyloop`: the Python face of the engine.
+//!
+//! | module | owns |
+//! |---|---|
+//! | `core` | the loop: queues, iteration, scheduling, descriptors |
+//! | `transport` | stream transports and listeners |
+//! | `py` | CPython underneath PyO3 |
+//! | `sys` | socket system calls |
+//! | `clock` | seconds and nanoseconds |
+//!
+//! The algorithms are in the crates `engine`, `timers` and `reactor`, which do not know Python.
+
+mod clock;
+mod core;
+mod py;
+mod sys;
+mod transport;
+
+use pyo3::prelude::*;
+
+/// The native half of pyloop; import `pyloop` instead.
+#[pymodule(gil_used = false)]
+fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    py::handle_type::register(module)?;
+    transport::register(module)?;
+    module.add_class::<core::LoopCore>()?;
+    core::register(&module.py().get_type::<core::LoopCore>())
+}

@@ -1,0 +1,456 @@
+//! The objects that `call_soon`, `call_later` and their kin return, and how a callback is run.
+//!
+//! A handle *is* an `asyncio.Handle`, and costs no more memory than one: callback, context and up to three arguments
+//! live in the words that asyncio's own `__slots__` reserve, so nothing is allocated beside it, no tuple either. The
+//! inherited slot descriptors of those words are shadowed by getters in `handle_type.rs`.
+//!
+//! A handle is not tracked by the garbage collector, which would otherwise walk every pending callback: running it,
+//! cancelling it, and closing or dropping its loop empty it, and a loop's own traversal looks into handles that only
+//! the loop holds ([`Handle::visit`]).
+//!
+//! The state word is the handle's `_cancelled` slot and takes one of four singletons: `False` pending, `None` taken by
+//! a run, `True` cancelled, `Ellipsis` pending and to stay so (descriptor watchers run again and again). Whoever moves
+//! the word away from pending owns the rest of the words. With a GIL that move is a plain store; free-threaded builds
+//! compare and exchange.
+
+use std::sync::atomic::{AtomicPtr, Ordering};
+
+use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PySystemExit};
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::{PyTuple, PyType};
+
+use super::handle_type::types;
+use super::imports::imports;
+
+/// Words of an `asyncio.Handle` in the order of its (sorted) slots; checked at import.
+pub(super) const SLOTS: [&str; 7] =
+    ["_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback"];
+/// First argument, or the tuple of all if [`EXTENDED`](RawHandle::is_extended).
+const FIRST: usize = 0;
+const CALLBACK: usize = 1;
+const STATE: usize = 2;
+const CONTEXT: usize = 3;
+const LOOP: usize = 4;
+/// Second argument; the marker of the extended form; the representation kept by a cancel in debug mode.
+const SECOND: usize = 5;
+/// Third argument, or the creation traceback in the extended form.
+const THIRD: usize = 6;
+/// Arguments that fit without a tuple.
+const INLINE: usize = 3;
+
+/// The instance layout, up to the tail of the type.
+#[repr(C)]
+pub(super) struct RawHandle {
+    pub(super) base: ffi::PyObject,
+    words: [*mut ffi::PyObject; SLOTS.len()],
+}
+
+/// What a new handle holds.
+pub(crate) struct Parts<'a, 'py> {
+    pub(crate) callback: &'a Bound<'py, PyAny>,
+    /// Borrowed references.
+    pub(crate) arguments: &'a [*mut ffi::PyObject],
+    pub(crate) context: Bound<'py, PyAny>,
+    pub(crate) owner: &'a Bound<'py, PyAny>,
+    /// Where it was scheduled, in debug mode.
+    pub(crate) traceback: Option<Bound<'py, PyAny>>,
+    /// Whether it stays pending when it runs.
+    pub(crate) persistent: bool,
+}
+
+/// A counted reference to a handle of either type.
+#[derive(Debug)]
+pub(crate) struct Handle(Py<PyAny>);
+
+impl Handle {
+    /// Makes a handle for `call_soon` and descriptor watchers.
+    #[inline]
+    pub(crate) fn new(py: Python<'_>, parts: Parts<'_, '_>) -> PyResult<Self> {
+        let kind = types(py);
+        Self::build(py, &kind.handle.object, kind.handle_size, parts)
+    }
+
+    /// Allocates an instance of `kind` and fills the words; a tail beyond them is zeroed.
+    #[inline]
+    pub(super) fn build(
+        py: Python<'_>,
+        kind: &Py<PyType>,
+        size: usize,
+        parts: Parts<'_, '_>,
+    ) -> PyResult<Self> {
+        let tuple = if parts.arguments.len() > INLINE || parts.traceback.is_some() {
+            Some(PyTuple::new(
+                py,
+                parts.arguments.iter().map(|&argument| {
+                    // SAFETY: the caller's arguments are live references.
+                    unsafe { Borrowed::from_ptr(py, argument) }
+                }),
+            )?)
+        } else {
+            None
+        };
+        // SAFETY: attached; the size is the type's own.
+        let memory = unsafe { ffi::PyObject_Malloc(size) };
+        if memory.is_null() {
+            return Err(PyMemoryError::new_err("no memory for a handle"));
+        }
+        // SAFETY: fresh memory of that size. Zero is a valid value of every word and of every tail.
+        unsafe { std::ptr::write_bytes(memory.cast::<u8>(), 0, size) };
+        // SAFETY: fresh memory, large enough for an instance of the type.
+        unsafe { ffi::PyObject_Init(memory.cast(), kind.as_ptr().cast()) };
+        let raw: *mut RawHandle = memory.cast();
+        // SAFETY: initialised above, and shared with nobody yet.
+        let words = unsafe { &mut (*raw).words };
+        words[CALLBACK] = parts.callback.clone().into_ptr();
+        words[CONTEXT] = parts.context.into_ptr();
+        words[LOOP] = parts.owner.clone().into_ptr();
+        let state = if parts.persistent { ellipsis() } else { no() };
+        words[STATE] = counted(state);
+        if let Some(tuple) = tuple {
+            words[FIRST] = tuple.into_ptr();
+            words[SECOND] = types(py).extended.clone_ref(py).into_ptr();
+            words[THIRD] = parts.traceback.map_or(std::ptr::null_mut(), Bound::into_ptr);
+        } else {
+            for (place, &argument) in [FIRST, SECOND, THIRD].into_iter().zip(parts.arguments) {
+                words[place] = counted(argument);
+            }
+        }
+        // SAFETY: the reference that `PyObject_Init` made.
+        Ok(Self(unsafe { Bound::from_owned_ptr(py, memory.cast()) }.unbind()))
+    }
+
+    /// Takes over a reference to an object known to be a handle.
+    pub(super) fn from_object(object: Py<PyAny>) -> Self {
+        Self(object)
+    }
+
+    #[inline]
+    pub(crate) fn clone_ref(&self, py: Python<'_>) -> Self {
+        Self(self.0.clone_ref(py))
+    }
+
+    #[inline]
+    pub(crate) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
+        self.0.bind(py)
+    }
+
+    #[inline]
+    pub(crate) fn into_bound(self, py: Python<'_>) -> Bound<'_, PyAny> {
+        self.0.into_bound(py)
+    }
+
+    #[inline]
+    fn raw(&self) -> RawRef {
+        RawRef(self.0.as_ptr().cast())
+    }
+
+    /// Whether it still waits to be run.
+    pub(crate) fn is_pending(&self) -> bool {
+        let state = self.raw().state().load(Ordering::Relaxed);
+        state == no() || state == ellipsis()
+    }
+
+    /// Cancels it, lets go of callback and arguments. Does nothing if it was cancelled before.
+    pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
+        cancel(self.bind(py)).map(|_| ())
+    }
+
+    /// Runs the callback in its context, unless it was cancelled. A failure goes to the loop's exception handler.
+    ///
+    /// # Errors
+    /// `SystemExit` and `KeyboardInterrupt` of the callback, and what the exception handler raises.
+    #[inline]
+    pub(crate) fn run(self, py: Python<'_>) -> PyResult<()> {
+        let raw = self.raw();
+        match raw.take() {
+            Taken::Once => {
+                let result = raw.call(py);
+                let outcome = match result {
+                    Ok(()) => Ok(()),
+                    Err(error) => self.failed(py, error),
+                };
+                // Whoever still holds the handle shall not hold the callback.
+                if self.0.get_refcnt(py) > 1 {
+                    raw.clear(py);
+                }
+                drop(self.into_bound(py));
+                outcome
+            }
+            Taken::Again => self.run_persistent(py),
+            Taken::No => {
+                drop(self.into_bound(py));
+                Ok(())
+            }
+        }
+    }
+
+    /// A watcher's callback may remove the watcher, which empties the handle, so what is called is held here.
+    fn run_persistent(self, py: Python<'_>) -> PyResult<()> {
+        let raw = self.raw();
+        let held: Vec<Option<Py<PyAny>>> =
+            (0..SLOTS.len()).map(|index| raw.word(py, index).map(Bound::unbind)).collect();
+        let result = raw.call(py);
+        let outcome = match result {
+            Ok(()) => Ok(()),
+            Err(error) => self.failed(py, error),
+        };
+        drop(held);
+        outcome
+    }
+
+    /// Reports what a callback raised.
+    #[cold]
+    fn failed(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
+        if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+        {
+            return Err(error);
+        }
+        let owner = self.raw().word(py, LOOP);
+        imports(py).callback_failed.call1(py, (owner, self.bind(py), error.into_value(py)))?;
+        Ok(())
+    }
+
+    /// Shows the garbage collector what this handle holds, if the caller's reference is the only one.
+    pub(crate) fn visit(
+        &self,
+        visit: &pyo3::PyVisit<'_>,
+    ) -> Result<(), pyo3::PyTraverseError> {
+        // SAFETY: a live object; during a traversal no thread changes reference counts.
+        if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } != 1 {
+            return visit.call(&self.0);
+        }
+        for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
+            let word = self.raw().load(index);
+            if !word.is_null() {
+                // SAFETY: `Py` is a non-null pointer to an object; this one is only lent to the visitor, not counted.
+                let object = unsafe { &*(std::ptr::from_ref(&word).cast::<Py<PyAny>>()) };
+                visit.call(object)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a run found.
+enum Taken {
+    Once,
+    Again,
+    No,
+}
+
+/// A handle whose life the caller sees to.
+#[derive(Clone, Copy)]
+pub(super) struct RawRef(pub(super) *mut RawHandle);
+
+impl RawRef {
+    #[inline]
+    fn state(&self) -> &AtomicPtr<ffi::PyObject> {
+        // SAFETY: a live handle; the state word is only ever used through this atomic.
+        unsafe { AtomicPtr::from_ptr(&raw mut (*self.0).words[STATE]) }
+    }
+
+    #[inline]
+    fn load(&self, index: usize) -> *mut ffi::PyObject {
+        // SAFETY: a live handle.
+        unsafe { (*self.0).words[index] }
+    }
+
+    /// Moves the state from `from` to `to`; `false` if it was not `from` any more.
+    #[inline]
+    fn transition(&self, from: *mut ffi::PyObject, to: *mut ffi::PyObject) -> bool {
+        let state = self.state();
+        #[cfg(not(Py_GIL_DISABLED))]
+        {
+            // The GIL makes load and store one step.
+            if state.load(Ordering::Relaxed) != from {
+                return false;
+            }
+            state.store(counted(to), Ordering::Relaxed);
+        }
+        #[cfg(Py_GIL_DISABLED)]
+        if state.compare_exchange(from, counted(to), Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false; // The singletons are immortal on free-threaded builds: `counted` left nothing to undo.
+        }
+        // SAFETY: the reference that the word held.
+        unsafe { ffi::Py_DECREF(from) };
+        true
+    }
+
+    #[inline]
+    fn take(&self) -> Taken {
+        if self.transition(no(), none()) {
+            Taken::Once
+        } else if self.state().load(Ordering::Relaxed) == ellipsis() {
+            Taken::Again
+        } else {
+            Taken::No
+        }
+    }
+
+    /// Calls the callback in the context. The caller has taken the handle, so the words stay as they are.
+    #[inline]
+    fn call(&self, py: Python<'_>) -> PyResult<()> {
+        let callback = self.load(CALLBACK);
+        let context = self.load(CONTEXT);
+        if callback.is_null() || context.is_null() {
+            return Ok(()); // Emptied by `clear`, which a cancelled watcher that is still queued has been through.
+        }
+        // SAFETY: the handle holds the context.
+        let context = unsafe { Borrowed::from_ptr(py, context) };
+        super::context::run(&context, || {
+            let result = if self.is_extended(py) {
+                // SAFETY: a callable (or not, which raises) and a tuple, both held by the handle.
+                unsafe { ffi::PyObject_Call(callback, self.load(FIRST), std::ptr::null_mut()) }
+            } else {
+                // The word before the arguments is the callee's to use (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
+                let stack =
+                    [std::ptr::null_mut(), self.load(FIRST), self.load(SECOND), self.load(THIRD)];
+                let count = stack[1..].iter().take_while(|argument| !argument.is_null()).count();
+                // SAFETY: `count` live references follow the scratch word.
+                unsafe {
+                    ffi::PyObject_Vectorcall(
+                        callback,
+                        stack.as_ptr().add(1),
+                        count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                        std::ptr::null_mut(),
+                    )
+                }
+            };
+            if result.is_null() {
+                return Err(PyErr::fetch(py));
+            }
+            // SAFETY: a new reference that nobody wants.
+            unsafe { ffi::Py_DECREF(result) };
+            Ok(())
+        })
+    }
+
+    #[inline]
+    fn is_extended(&self, py: Python<'_>) -> bool {
+        self.load(SECOND) == types(py).extended.as_ptr()
+    }
+
+    /// A word as an object, if it holds one.
+    fn word<'py>(&self, py: Python<'py>, index: usize) -> Option<Bound<'py, PyAny>> {
+        // SAFETY: null, or a reference that the handle holds.
+        unsafe { Bound::from_borrowed_ptr_or_opt(py, self.load(index)) }
+    }
+
+    /// Lets go of everything but the state. The objects are dropped after the words are null: they may look back.
+    pub(super) fn clear(&self, py: Python<'_>) {
+        let mut held = [std::ptr::null_mut(); SLOTS.len()];
+        for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
+            // SAFETY: a live handle whose payload the caller owns.
+            held[index] = unsafe { std::mem::replace(&mut (*self.0).words[index], std::ptr::null_mut()) };
+        }
+        for object in held {
+            // SAFETY: null, or the reference that the word held.
+            drop(unsafe { Bound::from_owned_ptr_or_opt(py, object) });
+        }
+    }
+}
+
+/// Cancels a handle; `false` if it was cancelled before.
+pub(super) fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<bool> {
+    let py = handle.py();
+    let raw = RawRef(handle.as_ptr().cast());
+    let kept = debug_representation(handle)?;
+    if raw.transition(no(), yes()) || raw.transition(ellipsis(), yes()) {
+        raw.clear(py);
+        if let Some(kept) = kept {
+            // SAFETY: a live handle, emptied above; the word takes over the reference.
+            unsafe { (*raw.0).words[SECOND] = kept.into_ptr() };
+        }
+        return Ok(true);
+    }
+    // Run, or running: it only says so from now on.
+    Ok(raw.transition(none(), yes()))
+}
+
+/// In debug mode a cancelled handle goes on to show what it was.
+fn debug_representation<'py>(handle: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
+    let raw = RawRef(handle.as_ptr().cast());
+    if raw.word(handle.py(), THIRD).is_none() || !raw.is_extended(handle.py()) {
+        return Ok(None);
+    }
+    Ok(Some(handle.repr()?.into_any()))
+}
+
+// What Python sees of the words.
+
+pub(super) fn is_cancelled(raw: RawRef) -> bool {
+    raw.state().load(Ordering::Relaxed) == yes()
+}
+
+pub(super) fn callback(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
+    raw.word(py, CALLBACK)
+}
+
+pub(super) fn context(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
+    raw.word(py, CONTEXT)
+}
+
+pub(super) fn owner(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
+    raw.word(py, LOOP)
+}
+
+/// The arguments as a tuple; `None` for a handle that was emptied.
+pub(super) fn arguments(py: Python<'_>, raw: RawRef) -> PyResult<Option<Bound<'_, PyAny>>> {
+    if callback(py, raw).is_none() {
+        return Ok(None);
+    }
+    if raw.is_extended(py) {
+        return Ok(raw.word(py, FIRST));
+    }
+    let given = [FIRST, SECOND, THIRD].into_iter().map_while(|index| raw.word(py, index));
+    Ok(Some(PyTuple::new(py, given.collect::<Vec<_>>())?.into_any()))
+}
+
+pub(super) fn traceback(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
+    if raw.is_extended(py) { raw.word(py, THIRD) } else { None }
+}
+
+/// The representation that a cancel in debug mode kept.
+pub(super) fn kept_representation(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
+    if is_cancelled(raw) && callback(py, raw).is_none() { raw.word(py, SECOND) } else { None }
+}
+
+/// Gives up the last reference to the words' objects when the handle dies.
+pub(super) fn empty(py: Python<'_>, raw: RawRef) {
+    raw.clear(py);
+    let state = raw.state().swap(std::ptr::null_mut(), Ordering::Relaxed);
+    // SAFETY: null, or the reference that the word held.
+    drop(unsafe { Bound::from_owned_ptr_or_opt(py, state) });
+}
+
+#[inline]
+fn counted(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    // SAFETY: a live object.
+    unsafe { ffi::Py_INCREF(object) };
+    object
+}
+
+#[inline]
+fn no() -> *mut ffi::PyObject {
+    // SAFETY: a singleton of the interpreter.
+    unsafe { ffi::Py_False() }
+}
+
+#[inline]
+fn yes() -> *mut ffi::PyObject {
+    // SAFETY: a singleton of the interpreter.
+    unsafe { ffi::Py_True() }
+}
+
+#[inline]
+fn none() -> *mut ffi::PyObject {
+    // SAFETY: a singleton of the interpreter.
+    unsafe { ffi::Py_None() }
+}
+
+#[inline]
+fn ellipsis() -> *mut ffi::PyObject {
+    // SAFETY: a singleton of the interpreter.
+    unsafe { ffi::Py_Ellipsis() }
+}

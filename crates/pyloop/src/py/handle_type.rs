@@ -1,0 +1,266 @@
+//! The two handle types as Python sees them.
+
+use std::ffi::c_void;
+use std::ptr::null_mut;
+
+use pyo3::exceptions::PyImportError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyBool, PyFloat, PyType};
+
+use super::fastcall::{Args, Method, define, guard};
+use super::handle::{self, RawHandle, RawRef, SLOTS};
+use super::heap_type::{self, Blueprint, HeapType, getset, slot};
+use super::timer::{self, TimerTail};
+
+/// The handle types and what their instances need to know at run time.
+pub(super) struct Types {
+    pub(super) handle: HeapType,
+    pub(super) timer: HeapType,
+    /// Instance sizes in bytes.
+    pub(super) handle_size: usize,
+    pub(super) timer_size: usize,
+    /// Marks a handle whose first word is the tuple of its arguments; never seen by Python code.
+    pub(super) extended: Py<PyAny>,
+}
+
+static TYPES: PyOnceLock<Types> = PyOnceLock::new();
+
+/// The types; [`register`] has made them when the module was imported.
+#[inline]
+pub(super) fn types(py: Python<'_>) -> &Types {
+    TYPES.get(py).expect("the module's import makes the handle types before anything can use them")
+}
+
+/// A weak-reference list of one's own, where `asyncio.Handle` keeps its list outside of the instance (from 3.12 on, in a
+/// header that only garbage-collected objects have).
+#[repr(C)]
+struct HandleTail {
+    weaklist: *mut ffi::PyObject,
+}
+
+/// Makes the types and adds them to the module.
+pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    let py = module.py();
+    let events = py.import("asyncio.events")?;
+    let base = events.getattr("Handle")?.cast_into::<PyType>()?;
+    let timer_base = events.getattr("TimerHandle")?.cast_into::<PyType>()?;
+    check_slots(&base)?;
+    let own_weaklist = cfg!(Py_3_12);
+    let handle = heap_type::build(
+        py,
+        Blueprint {
+            name: c"pyloop.Handle",
+            base: &base,
+            tail: if own_weaklist { size_of::<HandleTail>() } else { 0 },
+            flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION as u64,
+            weaklist: own_weaklist.then_some(std::mem::offset_of!(HandleTail, weaklist)),
+            dict: None,
+            methods: vec![define::<Cancel>(), define::<Cancelled>(), define::<GetContext>()],
+            getset: word_getters(),
+            slots: slots(),
+        },
+    )?;
+    let mut timer_getters = word_getters();
+    timer_getters.push(getset(c"_when", get_when, None));
+    timer_getters.push(getset(c"_scheduled", get_scheduled, None));
+    let timer = heap_type::build(
+        py,
+        Blueprint {
+            name: c"pyloop.TimerHandle",
+            base: &timer_base,
+            tail: size_of::<TimerTail>(),
+            flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION as u64,
+            weaklist: own_weaklist.then_some(std::mem::offset_of!(TimerTail, weaklist)),
+            dict: None,
+            methods: vec![
+                define::<CancelTimer>(),
+                define::<Cancelled>(),
+                define::<GetContext>(),
+                define::<When>(),
+            ],
+            getset: timer_getters,
+            slots: slots(),
+        },
+    )?;
+    module.add("Handle", handle.object.bind(py))?;
+    module.add("TimerHandle", timer.object.bind(py))?;
+    let handle_size = handle.tail + if own_weaklist { size_of::<HandleTail>() } else { 0 };
+    let timer_size = timer.tail + size_of::<TimerTail>();
+    let extended = py.get_type::<pyo3::types::PyAny>().call0()?.unbind();
+    let made = Types { handle, timer, handle_size, timer_size, extended };
+    TYPES.set(py, made).map_err(|_| PyImportError::new_err("pyloop._pyloop was initialised twice"))
+}
+
+/// The layout that `handle.rs` relies on, against the running interpreter's.
+fn check_slots(base: &Bound<'_, PyType>) -> PyResult<()> {
+    for (index, name) in SLOTS.iter().enumerate() {
+        let expected = size_of::<ffi::PyObject>() + index * size_of::<*mut c_void>();
+        let found = heap_type::slot_offset(base, name)?;
+        if found != expected {
+            return Err(PyImportError::new_err(format!(
+                "asyncio.Handle.{name} lies at offset {found} on this interpreter, not at {expected}: \
+                 this build of pyloop does not fit it"
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn word_getters() -> Vec<ffi::PyGetSetDef> {
+    vec![
+        getset(c"_callback", get_callback, None),
+        getset(c"_args", get_args, None),
+        getset(c"_cancelled", get_cancelled, None),
+        getset(c"_context", get_context, None),
+        getset(c"_loop", get_loop, None),
+        getset(c"_repr", get_repr, None),
+        getset(c"_source_traceback", get_traceback, None),
+    ]
+}
+
+/// Defining `tp_traverse` keeps the type from inheriting its base's garbage-collector support; it is never called.
+fn slots() -> Vec<ffi::PyType_Slot> {
+    vec![
+        slot(ffi::Py_tp_dealloc, dealloc as *mut c_void),
+        slot(ffi::Py_tp_traverse, traverse as *mut c_void),
+        slot(ffi::Py_tp_free, ffi::PyObject_Free as *mut c_void),
+    ]
+}
+
+unsafe extern "C" fn traverse(
+    _object: *mut ffi::PyObject,
+    _visit: ffi::visitproc,
+    _arg: *mut c_void,
+) -> std::ffi::c_int {
+    0
+}
+
+unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
+    // SAFETY: the interpreter deallocates with an attached thread.
+    let py = unsafe { Python::assume_attached() };
+    // SAFETY: a live heap type's instance.
+    let kind = unsafe { ffi::Py_TYPE(object) };
+    // SAFETY: as above.
+    let offset = unsafe { (*kind).tp_weaklistoffset };
+    debug_assert!(offset > 0, "every handle type has a weak-reference list inside of its instances");
+    // SAFETY: the offset of the instance's weak-reference list.
+    let weaklist = unsafe { *object.cast::<u8>().offset(offset).cast::<*mut ffi::PyObject>() };
+    if !weaklist.is_null() {
+        // SAFETY: the object is being deallocated, as that call demands.
+        unsafe { ffi::PyObject_ClearWeakRefs(object) };
+    }
+    handle::empty(py, RawRef(object.cast::<RawHandle>()));
+    // SAFETY: allocated by `PyObject_Malloc` in `Handle::build`, the only maker of instances.
+    unsafe { ffi::PyObject_Free(object.cast()) };
+    // SAFETY: every instance of a heap type counts as a reference to it.
+    unsafe { ffi::Py_DECREF(kind.cast()) };
+}
+
+macro_rules! getter {
+    ($name:ident, $read:expr) => {
+        unsafe extern "C" fn $name(
+            object: *mut ffi::PyObject,
+            _: *mut c_void,
+        ) -> *mut ffi::PyObject {
+            // SAFETY: getters are called with an attached thread.
+            let py = unsafe { Python::assume_attached() };
+            guard(py, || {
+                // SAFETY: alive for the call.
+                let object = unsafe { Borrowed::from_ptr(py, object) };
+                let mut result = Ok(None);
+                pyo3::sync::critical_section::with_critical_section(&object, || {
+                    let read: fn(&Bound<'_, PyAny>, RawRef) -> PyResult<Option<Py<PyAny>>> = $read;
+                    result = read(&object, RawRef(object.as_ptr().cast()));
+                });
+                Ok(result?.map_or_else(|| py.None(), |found| found).into_bound(py))
+            })
+        }
+    };
+}
+
+fn unbound(object: Option<Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
+    Ok(object.map(Bound::unbind))
+}
+
+getter!(get_callback, |object, raw| unbound(handle::callback(object.py(), raw)));
+getter!(get_args, |object, raw| unbound(handle::arguments(object.py(), raw)?));
+getter!(get_cancelled, |object, raw| {
+    unbound(Some(PyBool::new(object.py(), handle::is_cancelled(raw)).to_owned().into_any()))
+});
+getter!(get_context, |object, raw| unbound(handle::context(object.py(), raw)));
+getter!(get_loop, |object, raw| unbound(handle::owner(object.py(), raw)));
+getter!(get_repr, |object, raw| unbound(handle::kept_representation(object.py(), raw)));
+getter!(get_traceback, |object, raw| unbound(handle::traceback(object.py(), raw)));
+getter!(get_when, |object, _| {
+    unbound(Some(PyFloat::new(object.py(), timer::when(object)).into_any()))
+});
+getter!(get_scheduled, |object, _| {
+    unbound(Some(PyBool::new(object.py(), timer::is_scheduled(object)).to_owned().into_any()))
+});
+
+struct Cancel;
+impl Method for Cancel {
+    const NAME: &'static std::ffi::CStr = c"cancel";
+    const DOC: &'static std::ffi::CStr = c"cancel($self, /)\n--\n\nCancels the callback and lets go of it and of its arguments at once.\n\nDoes nothing if it was cancelled before. Any thread may call it.";
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        args.expect("cancel", 0, 0)?;
+        handle::cancel(&slf)?;
+        Ok(args.py().None().into_bound(args.py()))
+    }
+}
+
+struct CancelTimer;
+impl Method for CancelTimer {
+    const NAME: &'static std::ffi::CStr = Cancel::NAME;
+    const DOC: &'static std::ffi::CStr = Cancel::DOC;
+    #[inline]
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        args.expect("cancel", 0, 0)?;
+        timer::cancel(&slf)?;
+        Ok(args.py().None().into_bound(args.py()))
+    }
+}
+
+struct Cancelled;
+impl Method for Cancelled {
+    const NAME: &'static std::ffi::CStr = c"cancelled";
+    const DOC: &'static std::ffi::CStr =
+        c"cancelled($self, /)\n--\n\nWhether the callback was cancelled.";
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        args.expect("cancelled", 0, 0)?;
+        let cancelled = handle::is_cancelled(RawRef(slf.as_ptr().cast()));
+        Ok(PyBool::new(args.py(), cancelled).to_owned().into_any())
+    }
+}
+
+struct GetContext;
+impl Method for GetContext {
+    const NAME: &'static std::ffi::CStr = c"get_context";
+    const DOC: &'static std::ffi::CStr = c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in; None once it was cancelled or has run.";
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        args.expect("get_context", 0, 0)?;
+        slf.getattr("_context")
+    }
+}
+
+struct When;
+impl Method for When {
+    const NAME: &'static std::ffi::CStr = c"when";
+    const DOC: &'static std::ffi::CStr = c"when($self, /)\n--\n\nThe deadline in seconds, on the clock of loop.time().";
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+        args.expect("when", 0, 0)?;
+        Ok(PyFloat::new(args.py(), timer::when(&slf)).into_any())
+    }
+}
+
+/// The tail of a timer handle begins where its base's instances end.
+#[inline]
+pub(super) fn timer_tail(py: Python<'_>, object: *mut ffi::PyObject) -> *mut TimerTail {
+    if object.is_null() {
+        return null_mut();
+    }
+    // SAFETY: an instance of the timer type, which is its base followed by the tail.
+    unsafe { object.cast::<u8>().add(types(py).timer.tail).cast() }
+}

@@ -1,0 +1,99 @@
+//! What the engine needs of the standard library and of the package, looked up once.
+
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::{PyString, PyTuple};
+
+macro_rules! imports {
+    ($($(#[$meta:meta])* $field:ident = $module:literal . $name:literal),* $(,)? ; $($text:ident = $text_name:literal),* $(,)?) => {
+        /// The objects, each named as it is used.
+        pub(crate) struct Imports {
+            $($(#[$meta])* pub(crate) $field: Py<PyAny>,)*
+            pub(crate) names: Names,
+            /// `("loop",)`, the keyword of futures and tasks.
+            pub(crate) loop_keyword: Py<PyTuple>,
+        }
+
+        /// Interned names of attributes and keywords.
+        pub(crate) struct Names {
+            $(pub(crate) $text: Py<PyString>,)*
+        }
+
+        impl Imports {
+            fn load(py: Python<'_>) -> PyResult<Self> {
+                Ok(Self {
+                    $($field: py.import($module)?.getattr($name)?.unbind(),)*
+                    loop_keyword: PyTuple::new(py, [PyString::intern(py, "loop")])?.unbind(),
+                    names: Names { $($text: PyString::intern(py, $text_name).unbind(),)* },
+                })
+            }
+        }
+    };
+}
+
+imports! {
+    /// Reports what a callback raised to the loop's exception handler.
+    callback_failed = "pyloop._callbacks"."callback_failed",
+    /// Runs one handle with the clock watched, for debug mode.
+    run_watched = "pyloop._callbacks"."run_watched",
+    /// Refuses callbacks that cannot be called, for debug mode.
+    check_callback = "pyloop._callbacks"."check_callback",
+    /// Where a callback is being scheduled from, for debug mode.
+    creation_traceback = "pyloop._callbacks"."creation_traceback",
+    set_result_unless_cancelled = "asyncio.futures"."_set_result_unless_cancelled",
+    future = "asyncio.futures"."Future",
+    task = "asyncio.tasks"."Task",
+    base_loop = "asyncio.base_events"."BaseEventLoop",
+    buffered_protocol = "asyncio.protocols"."BufferedProtocol",
+    transport_socket = "asyncio.trsock"."TransportSocket",
+    /// A socket object that takes over an accepted, non-blocking descriptor.
+    socket_from_descriptor = "pyloop._transports"."socket_from_descriptor",
+    /// Reports an error that ends a transport.
+    transport_failed = "pyloop._transports"."transport_failed",
+    /// Logs a transport's event in debug mode.
+    transport_debug = "pyloop._transports"."transport_debug",
+    /// Warns about a transport that was dropped while open.
+    transport_unclosed = "pyloop._transports"."transport_unclosed",
+    /// Warns that writes go on after the connection was lost.
+    write_after_loss = "pyloop._transports"."write_after_loss",
+    /// Attaches a transport to its server, as the running Python's `Server` wants it.
+    server_attach = "pyloop._compat"."server_attach",
+    /// Detaches it again.
+    server_detach = "pyloop._compat"."server_detach",
+    /// Reports a failed `accept()` and tries again later.
+    accept_failed = "pyloop._transports"."accept_failed",
+    /// Takes an accepted connection whose server speaks TLS.
+    accept_tls = "pyloop._transports"."accept_tls",
+    /// Reports a protocol factory that raised for an accepted connection.
+    accept_refused = "pyloop._transports"."accept_refused",
+    ;
+    context = "context",
+    data_received = "data_received",
+    eof_received = "eof_received",
+    connection_made = "connection_made",
+    connection_lost = "connection_lost",
+    get_buffer = "get_buffer",
+    buffer_updated = "buffer_updated",
+    pause_writing = "pause_writing",
+    resume_writing = "resume_writing",
+    close = "close",
+    fileno = "fileno",
+    lose = "_call_connection_lost",
+    start = "_start",
+    task_factory = "_task_factory",
+    r#loop = "loop",
+}
+
+static IMPORTS: PyOnceLock<Imports> = PyOnceLock::new();
+
+/// Looks everything up, once; each loop does so when it is made.
+pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
+    IMPORTS.get_or_try_init(py, || Imports::load(py))?;
+    Ok(())
+}
+
+/// The objects.
+#[inline]
+pub(crate) fn imports(py: Python<'_>) -> &Imports {
+    IMPORTS.get(py).expect("making a loop loads the imports, and nothing is used before there is a loop")
+}

@@ -1,0 +1,3 @@
+//! System calls on sockets, by descriptor number: asyncio's users hand over integers and sockets that Python owns.
+
+pub(crate) mod socket;

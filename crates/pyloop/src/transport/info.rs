@@ -1,0 +1,148 @@
+//! What a transport tells about itself: `get_extra_info` and `repr`.
+//!
+//! For accepted connections nothing of this is made in advance: most programs never ask.
+
+use std::net::SocketAddr;
+use std::os::fd::IntoRawFd;
+
+use pyo3::prelude::*;
+use pyo3::types::{PyDict, PyString};
+use reactor::Interest;
+
+use super::stream::{Socket, Stream, stream};
+use crate::py::imports::imports;
+
+/// Notes the socket and its addresses, as far as `extra` does not have them.
+pub(super) fn remember_addresses(
+    sock: &Bound<'_, PyAny>,
+    extra: &Bound<'_, PyDict>,
+) -> PyResult<()> {
+    let py = sock.py();
+    extra.set_item("socket", imports(py).transport_socket.call1(py, (sock,))?)?;
+    for (key, method) in [("sockname", "getsockname"), ("peername", "getpeername")] {
+        if key == "peername" && extra.contains(key)? {
+            continue;
+        }
+        // A socket that is not connected (any more) has no such name.
+        extra.set_item(key, sock.call_method0(method).ok())?;
+    }
+    Ok(())
+}
+
+/// `transport.get_extra_info(name, default)`.
+pub(super) fn get_extra_info<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Bound<'py, PyAny>,
+    default: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let stream = stream(object);
+    if let Ok(text) = name.cast::<PyString>()
+        && ["socket", "sockname", "peername"].contains(&text.to_str()?)
+    {
+        materialise(object, stream)?;
+    }
+    let extra = extra(object, stream)?;
+    Ok(extra.get_item(name)?.unwrap_or_else(|| default.clone()))
+}
+
+/// The dictionary behind `get_extra_info`.
+pub(super) fn extra<'py>(
+    object: &Bound<'py, PyAny>,
+    stream: &Stream,
+) -> PyResult<Bound<'py, PyDict>> {
+    let py = object.py();
+    let known =
+        stream.with(py, |state| state.about.extra.as_ref().map(|extra| extra.clone_ref(py)))?;
+    if let Some(known) = known {
+        return Ok(known.into_bound(py));
+    }
+    let fresh = PyDict::new(py);
+    let kept = fresh.clone().unbind();
+    stream.with(py, |state| state.about.extra = Some(kept))?;
+    Ok(fresh)
+}
+
+/// Makes the socket object of an accepted connection, and notes its addresses.
+fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let py = object.py();
+    let (native, peer) = stream
+        .with(py, |state| (matches!(state.socket, Socket::Native(_)), state.about.peer))?;
+    if !native {
+        return Ok(());
+    }
+    let extra = extra(object, stream)?;
+    if let Some(peer) = peer {
+        extra.set_item("peername", address(py, peer)?)?;
+    }
+    // The socket object takes the descriptor over: for a moment nobody owns it, with nothing that can fail in between.
+    let sock = imports(py).socket_from_descriptor.bind(py);
+    let fd = stream.fd;
+    let sock = sock.call1((fd,))?;
+    let kept = sock.clone().unbind();
+    let previous = stream
+        .with(py, |state| std::mem::replace(&mut state.socket, Socket::Python(kept)))?;
+    if let Socket::Native(descriptor) = previous {
+        let released = descriptor.into_raw_fd();
+        debug_assert_eq!(released, sock.call_method0("fileno")?.extract::<i32>()?);
+    }
+    remember_addresses(&sock, &extra)
+}
+
+/// Before the socket is closed: its addresses, as asyncio's transports still know them afterwards.
+pub(super) fn keep_addresses(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let py = object.py();
+    let peer = stream.with(py, |state| match state.socket {
+        Socket::Native(_) => state.about.peer,
+        _ => None,
+    })?;
+    if let Some(peer) = peer {
+        extra(object, stream)?.set_item("peername", address(py, peer)?)?;
+    }
+    Ok(())
+}
+
+/// An Internet address as Python's `socket` module writes it.
+fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
+    Ok(match address {
+        SocketAddr::V4(address) => {
+            (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any()
+        }
+        SocketAddr::V6(address) => {
+            (address.ip().to_string(), address.port(), address.flowinfo(), address.scope_id())
+                .into_pyobject(py)?
+                .into_any()
+        }
+    })
+}
+
+/// `repr(transport)`, in the form of asyncio's own transports.
+pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
+    let py = object.py();
+    let stream = stream(object);
+    let core = stream.owner.get();
+    let (closed, closing, bufsize) = stream.with(py, |state| {
+        let closed = matches!(state.socket, Socket::Closed);
+        (closed, state.ending.closing, state.output.buffer.len())
+    })?;
+    let mut text = format!("<{}", object.get_type().name()?);
+    if closed {
+        text += " closed";
+    } else if closing {
+        text += " closing";
+    }
+    text += &format!(" fd={}", stream.fd);
+    if !closed && !core.is_closed() {
+        let access = core.access(py)?;
+        let interest = core.sources.with(&access, |sources| match sources.get(stream.fd) {
+            Some(_) => sources.interest(stream.fd),
+            None => Interest::NONE,
+        });
+        let word = |polling| if polling { "polling" } else { "idle" };
+        text += &format!(
+            " read={} write=<{}, bufsize={bufsize}>",
+            word(interest.is_readable()),
+            word(interest.is_writable())
+        );
+    }
+    Ok(text + ">")
+}

@@ -1,0 +1,320 @@
+//! The state of a stream transport, and its beginning.
+
+use std::net::SocketAddr;
+use std::os::fd::{OwnedFd, RawFd};
+
+use engine::{FlowControl, WriteBuffer};
+use pyo3::prelude::*;
+use pyo3::sync::PyOnceLock;
+use pyo3::types::PyDict;
+use reactor::Interest;
+
+use super::close;
+use crate::core::sources::Source;
+use crate::core::{LoopCore, call_soon};
+use crate::py::bytes::Chunk;
+use crate::py::call;
+use crate::py::cell::LoopCell;
+use crate::py::context;
+use crate::py::imports::imports;
+use crate::py::payload::{Payload, PayloadType, Visitor};
+use crate::sys::socket;
+
+/// A stream transport; the Python object around it is an `asyncio.Transport`.
+pub(crate) struct Stream {
+    pub(super) owner: Py<LoopCore>,
+    /// The number stays known after the socket is closed, for messages.
+    pub(super) fd: RawFd,
+    /// The context that the protocol's methods run in.
+    pub(super) context: Py<PyAny>,
+    pub(super) state: LoopCell<State>,
+}
+
+/// What changes during a transport's life. Only the loop's thread touches it.
+pub(super) struct State {
+    /// `None` once `connection_lost` was called.
+    pub(super) protocol: Option<Py<PyAny>>,
+    pub(super) socket: Socket,
+    pub(super) input: Input,
+    pub(super) output: Output,
+    pub(super) ending: Ending,
+    pub(super) about: About,
+}
+
+/// Who closes the descriptor.
+pub(super) enum Socket {
+    /// A `socket.socket`, from the application or made for `get_extra_info("socket")`.
+    Python(Py<PyAny>),
+    /// Accepted by us and not asked for yet: no Python object is made for it.
+    Native(OwnedFd),
+    Closed,
+}
+
+/// The receiving half.
+pub(super) struct Input {
+    /// Whether the protocol is an `asyncio.BufferedProtocol`.
+    pub(super) buffered: bool,
+    /// `pause_reading()` is in force.
+    pub(super) paused: bool,
+    /// Reading has begun, after `connection_made`.
+    pub(super) started: bool,
+    /// The peer has sent its end, and the protocol wants to go on writing.
+    pub(super) ended: bool,
+    /// The last read filled the shared buffer: the next one gets a large buffer of its own.
+    pub(super) large: bool,
+}
+
+/// The sending half.
+pub(super) struct Output {
+    pub(super) buffer: WriteBuffer<Chunk>,
+    pub(super) flow: FlowControl,
+    /// The loop flushes this transport after the running callback.
+    pub(super) queued: bool,
+    /// The socket was full: the reactor tells when it has room.
+    pub(super) blocked: bool,
+    /// `write_eof()` was called.
+    pub(super) ended: bool,
+    /// Resolved when the buffer is empty (`sendfile` waits for that).
+    pub(super) empty_waiter: Option<Py<PyAny>>,
+}
+
+/// How far the transport's end has come.
+pub(super) struct Ending {
+    /// `close()` or `abort()` was called, or an error ended the transport.
+    pub(super) closing: bool,
+    /// Zero until `connection_lost` is scheduled; then counts the writes that came too late.
+    pub(super) lost: u32,
+}
+
+/// What is known about the connection.
+pub(super) struct About {
+    pub(super) extra: Option<Py<PyDict>>,
+    /// The peer's address as `accept` gave it.
+    pub(super) peer: Option<SocketAddr>,
+    pub(super) server: Option<Py<PyAny>>,
+}
+
+static KIND: PyOnceLock<PayloadType<Stream>> = PyOnceLock::new();
+
+/// Keeps the type that `methods::register` has made.
+pub(super) fn set_kind(py: Python<'_>, kind: PayloadType<Stream>) {
+    // A second import of the module keeps the first one's type.
+    let _ = KIND.set(py, kind);
+}
+
+impl Payload for Stream {
+    fn kind(py: Python<'_>) -> &PayloadType<Self> {
+        KIND.get(py).expect("the module's import makes the type")
+    }
+
+    fn visit(&self, visitor: &Visitor) {
+        visitor.object(&self.owner);
+        visitor.object(&self.context);
+        let state = self.state.peek();
+        visitor.maybe(state.protocol.as_ref());
+        if let Socket::Python(object) = &state.socket {
+            visitor.object(object);
+        }
+        visitor.maybe(state.output.empty_waiter.as_ref());
+        visitor.maybe(state.about.extra.as_ref());
+        visitor.maybe(state.about.server.as_ref());
+    }
+
+    fn clear(&self, py: Python<'_>) {
+        // A transport that is garbage belongs to a loop that nobody runs.
+        let Ok(access) = self.owner.get().access(py) else { return };
+        let held = self.state.with(&access, |state| {
+            (
+                state.protocol.take(),
+                state.output.empty_waiter.take(),
+                state.about.extra.take(),
+                state.about.server.take(),
+            )
+        });
+        drop(access);
+        drop(held);
+    }
+
+    fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
+        super::info::repr(object)
+    }
+
+    fn finalize(object: &Bound<'_, PyAny>) -> PyResult<()> {
+        close::finalize(object)
+    }
+}
+
+/// The transport behind a Python object of the transport type.
+#[inline]
+pub(super) fn stream<'a>(object: &'a Bound<'_, PyAny>) -> &'a Stream {
+    Stream::kind(object.py()).value(object)
+}
+
+impl Stream {
+    /// Lends the state to `body`, which must neither run Python code nor drop a reference.
+    ///
+    /// # Errors
+    /// `RuntimeError` on a thread that the loop does not run on (free-threaded builds).
+    #[inline]
+    pub(super) fn with<R>(&self, py: Python<'_>, body: impl FnOnce(&mut State) -> R) -> PyResult<R> {
+        let access = self.owner.get().access(py)?;
+        Ok(self.state.with(&access, body))
+    }
+
+    /// The protocol, while there is one.
+    pub(super) fn protocol(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
+        self.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)))
+    }
+
+    /// Tells the reactor what the transport waits for now.
+    pub(super) fn update_interest(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let py = object.py();
+        let core = self.owner.get();
+        let access = core.access(py)?;
+        let (wanted, gone) = self.state.with(&access, |state| {
+            let reads = state.input.started
+                && !state.input.paused
+                && !state.input.ended
+                && !state.ending.closing;
+            let mut wanted = Interest::NONE;
+            if reads {
+                wanted = wanted | Interest::READABLE;
+            }
+            if state.output.blocked {
+                wanted = wanted | Interest::WRITABLE;
+            }
+            (wanted, state.ending.lost > 0)
+        });
+        let dropped = core.sources.with(&access, |sources| {
+            let ours = matches!(sources.get(self.fd), Some(Source::Stream(other)) if other.is(object));
+            if gone {
+                Ok(if ours { sources.remove(self.fd) } else { None })
+            } else if ours {
+                sources.set_interest(self.fd, wanted).map(|()| None)
+            } else if core.is_closed() {
+                Ok(None)
+            } else {
+                sources.insert(self.fd, wanted, Source::Stream(object.clone().unbind()))
+            }
+        })?;
+        drop(access);
+        drop(dropped);
+        Ok(())
+    }
+}
+
+/// What a new transport is made of.
+pub(super) struct Beginning<'a, 'py> {
+    pub(super) owner: &'a Bound<'py, LoopCore>,
+    pub(super) fd: RawFd,
+    pub(super) socket: Socket,
+    pub(super) protocol: &'a Bound<'py, PyAny>,
+    pub(super) context: Bound<'py, PyAny>,
+    pub(super) about: About,
+}
+
+/// Makes a transport that is not started yet, and attaches it to its server.
+pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    let owner = beginning.owner;
+    let py = owner.py();
+    let buffered = is_buffered(beginning.protocol)?;
+    let server = beginning.about.server.as_ref().map(|server| server.clone_ref(py));
+    let object = Stream::kind(py).instance(
+        py,
+        Stream {
+            owner: owner.clone().unbind(),
+            fd: beginning.fd,
+            context: beginning.context.unbind(),
+            state: LoopCell::new(State {
+                protocol: Some(beginning.protocol.clone().unbind()),
+                socket: beginning.socket,
+                input: Input { buffered, paused: false, started: false, ended: false, large: false },
+                output: Output {
+                    buffer: WriteBuffer::new(),
+                    flow: FlowControl::new(),
+                    queued: false,
+                    blocked: false,
+                    ended: false,
+                    empty_waiter: None,
+                },
+                ending: Ending { closing: false, lost: 0 },
+                about: beginning.about,
+            }),
+        },
+    )?;
+    if let Some(server) = server {
+        imports(py).server_attach.call1(py, (server, &object))?;
+    }
+    Ok(object)
+}
+
+/// Whether a protocol takes its data through buffers of its own.
+pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
+    protocol.is_instance(imports(protocol.py()).buffered_protocol.bind(protocol.py()))
+}
+
+/// Makes the transport of a connected socket object; its protocol hears of it in the next iteration.
+pub(crate) fn open<'py>(
+    owner: &Bound<'py, LoopCore>,
+    sock: &Bound<'py, PyAny>,
+    protocol: &Bound<'py, PyAny>,
+    waiter: Option<&Bound<'py, PyAny>>,
+    extra: Option<&Bound<'py, PyDict>>,
+    server: Option<&Bound<'py, PyAny>>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = owner.py();
+    owner.get().check_open()?;
+    let fd: RawFd = sock.call_method0(imports(py).names.fileno.bind(py))?.extract()?;
+    if socket::is_internet_stream(fd) {
+        // Refused for a socket that is not connected any more; reading will tell.
+        let _ = socket::disable_nagle(fd);
+    }
+    let extra = match extra {
+        Some(extra) => extra.copy()?,
+        None => PyDict::new(py),
+    };
+    super::info::remember_addresses(sock, &extra)?;
+    let context = context::copy_current(py)?;
+    let object = make(Beginning {
+        owner,
+        fd,
+        socket: Socket::Python(sock.clone().unbind()),
+        protocol,
+        context,
+        about: About {
+            extra: Some(extra.unbind()),
+            peer: None,
+            server: server.map(|server| server.clone().unbind()),
+        },
+    })?;
+    let start = object.getattr(&imports(py).names.start)?;
+    let waiter = waiter.map_or_else(|| py.None().into_bound(py), Clone::clone);
+    call_soon(owner, &start, &[waiter.as_ptr()], stream(&object).context.bind(py).clone())?;
+    Ok(object)
+}
+
+/// Calls `connection_made`, begins to read, resolves the waiter. Runs in the transport's context.
+///
+/// # Errors
+/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too.
+pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
+    let py = object.py();
+    let stream = stream(object);
+    let made = match stream.protocol(py)? {
+        Some(protocol) => {
+            call::method1(protocol.bind(py), &imports(py).names.connection_made, object).map(drop)
+        }
+        None => Ok(()),
+    };
+    let lost = stream.with(py, |state| {
+        state.input.started = true;
+        state.ending.lost > 0
+    })?;
+    if !lost {
+        stream.update_interest(object)?;
+    }
+    if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
+        imports(py).set_result_unless_cancelled.call1(py, (waiter, py.None()))?;
+    }
+    made
+}

@@ -1,0 +1,395 @@
+//! From `write()` to the socket.
+//!
+//! A write joins the transport's buffer; the loop sends the buffer when the callback that wrote has returned (after an
+//! I/O event) or when its batch has ended (after `call_soon` callbacks), so that several writes leave in one system
+//! call. A buffer that would exceed [`SEND_AT`] or the high-water mark is sent at once: a protocol is told to pause only
+//! when the kernel has no room.
+
+use std::io::IoSlice;
+
+use engine::{LimitsError, MAX_SLICES};
+use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use pyo3::prelude::*;
+use pyo3::types::PyBytes;
+
+use super::close;
+use super::stream::{State, Stream, stream};
+use crate::py::bytes::{Chunk, Written};
+use crate::py::call;
+use crate::py::context;
+use crate::py::imports::imports;
+use crate::sys::socket::{self, Attempt};
+
+/// Bytes that are not held back for later writes to join: one system call for more saves nothing worth the wait.
+const SEND_AT: usize = 64 * 1024;
+
+/// What a flush came to.
+pub(super) enum Sent {
+    All,
+    Some,
+    Failed(std::io::Error),
+}
+
+/// What the state says to a write.
+enum Admission {
+    /// Append; flush now if `true`.
+    Accepted(bool),
+    /// The connection is lost; asyncio warns from a certain number of such writes on.
+    Lost(u32),
+    Ended,
+    SendfileInProgress,
+}
+
+/// `transport.write(data)`.
+pub(super) fn write(object: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let stream = stream(object);
+    let written = Written::from(data)?;
+    let size = written.as_slice().len();
+    match stream.with(py, |state| admit(state, size))? {
+        Admission::Ended => Err(PyRuntimeError::new_err("Cannot call write() after write_eof()")),
+        Admission::SendfileInProgress => {
+            Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"))
+        }
+        _ if size == 0 => Ok(()),
+        Admission::Lost(count) => count_lost_write(py, stream, count),
+        Admission::Accepted(false) => {
+            let (chunk, _) = written.keep(py, 0);
+            append(object, stream, chunk)
+        }
+        Admission::Accepted(true) => write_now(object, stream, &written),
+    }
+}
+
+fn admit(state: &State, size: usize) -> Admission {
+    if state.output.ended {
+        Admission::Ended
+    } else if state.output.empty_waiter.is_some() {
+        Admission::SendfileInProgress
+    } else if state.ending.lost > 0 {
+        Admission::Lost(state.ending.lost)
+    } else {
+        let (_, high) = state.output.flow.limits();
+        Admission::Accepted(state.output.buffer.len() + size > high.min(SEND_AT))
+    }
+}
+
+#[cold]
+fn count_lost_write(py: Python<'_>, stream: &Stream, count: u32) -> PyResult<()> {
+    imports(py).write_after_loss.call1(py, (count,))?;
+    stream.with(py, |state| state.ending.lost = state.ending.lost.saturating_add(1))
+}
+
+/// Adds a chunk and has the loop flush the transport.
+fn append(object: &Bound<'_, PyAny>, stream: &Stream, chunk: Chunk) -> PyResult<()> {
+    let py = object.py();
+    let core = stream.owner.get();
+    let access = core.access(py)?;
+    let schedule = stream.state.with(&access, |state| {
+        state.output.buffer.push(chunk);
+        // A blocked transport is flushed when the reactor says that there is room.
+        let schedule = !state.output.queued && !state.output.blocked;
+        state.output.queued |= schedule;
+        schedule
+    });
+    if schedule {
+        let reference = object.clone().unbind();
+        core.queue.with(&access, |queue| queue.unflushed.push(reference));
+        drop(access);
+        if !core.owner.is_here() {
+            core.wake(); // A write from outside of the run (legal while the loop is stopped) still leaves.
+        }
+    }
+    Ok(())
+}
+
+/// Sends at once as much as the kernel takes, and keeps the rest.
+fn write_now(object: &Bound<'_, PyAny>, stream: &Stream, written: &Written<'_, '_>) -> PyResult<()> {
+    let py = object.py();
+    let (empty, blocked) =
+        stream.with(py, |state| (state.output.buffer.is_empty(), state.output.blocked))?;
+    let mut sent = 0;
+    if empty && !blocked {
+        // Nothing is ahead of it: what the kernel takes needs no copy.
+        match socket::send(stream.fd, written.as_slice()) {
+            Attempt::Done(count) if count == written.as_slice().len() => return Ok(()),
+            Attempt::Done(count) => sent = count,
+            Attempt::WouldBlock => {}
+            Attempt::Failed(error) => {
+                return close::fatal_error(
+                    object,
+                    error.into(),
+                    "Fatal write error on socket transport",
+                );
+            }
+        }
+        let (chunk, offset) = written.keep(py, sent);
+        stream.with(py, |state| {
+            state.output.buffer.push(chunk);
+            state.output.buffer.advance(offset, &mut Vec::new());
+            state.output.blocked = true;
+        })?;
+        stream.update_interest(object)?;
+        return after_growth(object, stream);
+    }
+    let (chunk, _) = written.keep(py, 0);
+    stream.with(py, |state| state.output.buffer.push(chunk))?;
+    if blocked {
+        return after_growth(object, stream);
+    }
+    send(object, stream)?;
+    after_growth(object, stream)
+}
+
+/// `transport.writelines(list_of_data)`.
+pub(super) fn writelines(object: &Bound<'_, PyAny>, lines: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let stream = stream(object);
+    // Everything is looked at before anything is written: a wrong item leaves nothing half done.
+    let mut chunks = Vec::new();
+    for item in lines.try_iter()? {
+        let item = item?;
+        let chunk = match item.cast::<PyBytes>() {
+            Ok(bytes) => Chunk::new(bytes.clone()),
+            Err(_) => {
+                let view = crate::py::bytes::View::read(&item).map_err(|_| {
+                    PyTypeError::new_err(format!(
+                        "a bytes-like object is required, not '{}'",
+                        item.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
+                    ))
+                })?;
+                Chunk::new(PyBytes::new(py, view.as_slice()))
+            }
+        };
+        if !chunk.as_ref().is_empty() {
+            chunks.push(chunk);
+        }
+    }
+    let size = chunks.iter().map(|chunk| chunk.as_ref().len()).sum();
+    match stream.with(py, |state| admit(state, size))? {
+        Admission::Ended => Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()")),
+        Admission::SendfileInProgress => {
+            Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress"))
+        }
+        _ if size == 0 => Ok(()),
+        Admission::Lost(count) => count_lost_write(py, stream, count),
+        Admission::Accepted(now) => {
+            for chunk in chunks {
+                append(object, stream, chunk)?;
+            }
+            if !now {
+                return Ok(());
+            }
+            if !stream.with(py, |state| state.output.blocked)? {
+                send(object, stream)?;
+            }
+            after_growth(object, stream)
+        }
+    }
+}
+
+/// Tells the protocol to pause if the buffer has grown beyond the high-water mark.
+pub(super) fn after_growth(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let py = object.py();
+    let pause = stream.with(py, |state| {
+        let len = state.output.buffer.len();
+        state.output.flow.grew(len)
+    })?;
+    if pause { tell_protocol(object, stream, true) } else { Ok(()) }
+}
+
+/// Calls `pause_writing` or `resume_writing`; a failure is reported and changes nothing.
+fn tell_protocol(object: &Bound<'_, PyAny>, stream: &Stream, pause: bool) -> PyResult<()> {
+    let py = object.py();
+    let Some(protocol) = stream.protocol(py)? else { return Ok(()) };
+    let names = &imports(py).names;
+    let name = if pause { &names.pause_writing } else { &names.resume_writing };
+    match call::method0(protocol.bind(py), name) {
+        Ok(_) => Ok(()),
+        Err(error) => close::report(object, error, &format!("protocol.{name}() failed")),
+    }
+}
+
+/// Flushes a transport that was written to; the loop calls it when the callbacks that wrote have returned.
+///
+/// # Errors
+/// `KeyboardInterrupt` and `SystemExit` of the protocol.
+pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let stream = stream(object);
+    let result = flush_buffer(object, stream);
+    close::contain(object, result)
+}
+
+fn flush_buffer(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let py = object.py();
+    let idle = stream.with(py, |state| {
+        state.output.queued = false;
+        state.output.buffer.is_empty() || state.output.blocked || state.ending.lost > 0
+    })?;
+    if idle {
+        return Ok(());
+    }
+    let sent = send_buffered(py, stream)?;
+    let calm = stream.with(py, |state| {
+        matches!(sent, Sent::All)
+            && !state.output.flow.is_paused()
+            && !state.ending.closing
+            && !state.output.ended
+            && state.output.empty_waiter.is_none()
+    })?;
+    if calm {
+        return Ok(()); // The common case: all is sent, and nobody waited for that.
+    }
+    let context = stream.context.bind(py).clone();
+    context::run(&context, || {
+        settle(object, stream, sent)?;
+        after_growth(object, stream)
+    })
+}
+
+/// Sends the buffer now, before something that must come after it.
+pub(super) fn send(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let sent = send_buffered(object.py(), stream)?;
+    settle(object, stream, sent)
+}
+
+/// The reactor says that the socket has room again.
+pub(super) fn writable(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let blocked =
+        stream.with(object.py(), |state| state.output.blocked && state.ending.lost == 0)?;
+    if blocked { send(object, stream) } else { Ok(()) }
+}
+
+/// Sends what the buffer holds until it is empty or the kernel has no room.
+pub(super) fn send_buffered(py: Python<'_>, stream: &Stream) -> PyResult<Sent> {
+    let mut finished = Vec::new();
+    let sent = stream.with(py, |state| {
+        let buffer = &mut state.output.buffer;
+        while !buffer.is_empty() {
+            let attempt = if buffer.chunks() == 1 {
+                socket::send(stream.fd, buffer.front().unwrap_or_default())
+            } else {
+                let mut slices = [IoSlice::new(&[]); MAX_SLICES];
+                let count = buffer.fill_slices(&mut slices);
+                socket::send_vectored(stream.fd, &slices[..count])
+            };
+            match attempt {
+                Attempt::Done(count) => buffer.advance(count, &mut finished),
+                Attempt::WouldBlock => return Sent::Some,
+                Attempt::Failed(error) => return Sent::Failed(error),
+            }
+        }
+        Sent::All
+    })?;
+    drop(finished);
+    Ok(sent)
+}
+
+/// What follows a flush: flow control, and the ends that waited for the buffer to be empty.
+fn settle(object: &Bound<'_, PyAny>, stream: &Stream, sent: Sent) -> PyResult<()> {
+    let py = object.py();
+    if let Sent::Failed(error) = sent {
+        return fail(object, stream, error);
+    }
+    let all = matches!(sent, Sent::All);
+    let changed = stream.with(py, |state| {
+        std::mem::replace(&mut state.output.blocked, !all) == all
+    })?;
+    if changed {
+        stream.update_interest(object)?;
+    }
+    let resume = stream.with(py, |state| {
+        let len = state.output.buffer.len();
+        state.output.flow.shrank(len)
+    })?;
+    if resume {
+        tell_protocol(object, stream, false)?; // May write again.
+    }
+    let (empty, closing, ended, lost, waiter) = stream.with(py, |state| {
+        let empty = state.output.buffer.is_empty();
+        let waiter = state.output.empty_waiter.as_ref().filter(|_| empty);
+        (
+            empty,
+            state.ending.closing,
+            state.output.ended,
+            state.ending.lost > 0,
+            waiter.map(|waiter| waiter.clone_ref(py)),
+        )
+    })?;
+    if let Some(waiter) = waiter {
+        imports(py).set_result_unless_cancelled.call1(py, (waiter, py.None()))?;
+    }
+    if empty && !lost {
+        if closing {
+            return close::lose_soon(object, stream, None);
+        }
+        if ended {
+            return close::shut_down(object, stream);
+        }
+    }
+    Ok(())
+}
+
+/// A failed send ends the transport; whoever waits for the buffer to be empty hears the same error.
+fn fail(object: &Bound<'_, PyAny>, stream: &Stream, error: std::io::Error) -> PyResult<()> {
+    let py = object.py();
+    let error = PyErr::from(error);
+    let waiter = stream.with(py, |state| {
+        state.output.blocked = false;
+        state.output.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py))
+    })?;
+    let for_waiter = error.clone_ref(py);
+    close::fatal_error(object, error, "Fatal write error on socket transport")?;
+    if let Some(waiter) = waiter {
+        close::fail_waiter(waiter.bind(py), for_waiter)?;
+    }
+    Ok(())
+}
+
+/// `transport.write_eof()`: half a close, after what was written.
+pub(super) fn write_eof(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let py = object.py();
+    let stream = stream(object);
+    let (begin, blocked) = stream.with(py, |state| {
+        let begin = !state.ending.closing && !state.output.ended;
+        state.output.ended |= begin;
+        (begin, state.output.blocked)
+    })?;
+    if !begin || blocked {
+        return Ok(());
+    }
+    send(object, stream)
+}
+
+/// `transport.set_write_buffer_limits(high, low)`.
+///
+/// # Errors
+/// `ValueError` unless `high >= low >= 0`; `TypeError` for what is no integer.
+pub(super) fn set_limits(
+    object: &Bound<'_, PyAny>,
+    high: Option<&Bound<'_, PyAny>>,
+    low: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let stream = stream(object);
+    let given = |mark: Option<&Bound<'_, PyAny>>| match mark {
+        Some(mark) if !mark.is_none() => mark.extract::<i64>().map(Some),
+        _ => Ok(None),
+    };
+    let (high, low) = (given(high)?, given(low)?);
+    let refused = |high: &dyn std::fmt::Display, low: &dyn std::fmt::Display| {
+        PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
+    };
+    if let Some(low) = low.filter(|&low| low < 0) {
+        return Err(refused(&high.unwrap_or(4 * low), &low));
+    }
+    if let Some(high) = high.filter(|&high| high < 0) {
+        return Err(refused(&high, &low.unwrap_or(high / 4)));
+    }
+    // Both are zero or more here.
+    let (high, low) = (high.map(|high| high as usize), low.map(|low| low as usize));
+    stream.with(object.py(), |state| state.output.flow.set_limits(high, low))?.map_err(|error| {
+        let LimitsError::HighBelowLow { high, low } = error;
+        refused(&high, &low)
+    })?;
+    after_growth(object, stream)
+}

@@ -1,0 +1,100 @@
+//! The driver of the current process, replaced in a child after a fork.
+
+use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Weak};
+
+use arc_swap::ArcSwapOption;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use super::task;
+use crate::wheel::{Alarm, Wheel};
+
+/// The driver of the process that used one last: of this process, or of an ancestor before a fork.
+/// Reading and replacing it takes no lock, since a child could inherit a lock that nobody will release.
+static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
+
+/// One process and its wheel.
+#[derive(Debug)]
+pub(super) struct Process {
+    id: u32,
+    wheel: Wheel<Starter>,
+}
+
+impl Process {
+    pub(super) fn wheel(&self) -> &Wheel<Starter> {
+        &self.wheel
+    }
+}
+
+/// The driver of this process; made now if there is none yet.
+pub(super) fn current() -> Arc<Process> {
+    let id = std::process::id();
+    loop {
+        let found = CURRENT.load_full();
+        match found {
+            Some(process) if process.id == id => return process,
+            stale => {
+                let made = Arc::new_cyclic(|process| Process {
+                    id,
+                    wheel: Wheel::new(Starter::new(process.clone())),
+                });
+                CURRENT.compare_and_swap(&stale, Some(made));
+                // An ancestor's driver may hold locks for ever, and its thread is not here: it is never torn down.
+                std::mem::forget(stale);
+            }
+        }
+    }
+}
+
+/// Rings the driver's thread, which it starts first if need be.
+#[derive(Debug)]
+pub(super) struct Starter {
+    process: Weak<Process>,
+    notify: Arc<Notify>,
+    /// Whether the thread runs. Written under `starting` (release), read anywhere (acquire).
+    started: AtomicBool,
+    /// Held while the thread is being started, so that there is one.
+    starting: Mutex<()>,
+}
+
+impl Starter {
+    fn new(process: Weak<Process>) -> Self {
+        Self {
+            process,
+            notify: Arc::new(Notify::new()),
+            started: AtomicBool::new(false),
+            starting: Mutex::new(()),
+        }
+    }
+
+    pub(super) fn is_started(&self) -> bool {
+        self.started.load(Ordering::Acquire)
+    }
+
+    fn start(&self) -> io::Result<()> {
+        let _guard = self.starting.lock();
+        if self.is_started() {
+            return Ok(());
+        }
+        let process = self
+            .process
+            .upgrade()
+            .expect("a wheel is called through its process");
+        task::spawn(process, Arc::clone(&self.notify))?;
+        self.started.store(true, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl Alarm for Starter {
+    fn ring(&self) -> io::Result<()> {
+        if !self.is_started() {
+            self.start()?;
+        }
+        // Kept as a permit if the task is not waiting yet.
+        self.notify.notify_one();
+        Ok(())
+    }
+}

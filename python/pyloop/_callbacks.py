@@ -1,0 +1,79 @@
+"""The rare turns in a callback's life: failure, debug mode."""
+
+from __future__ import annotations
+
+import sys
+import time
+import types
+from asyncio import base_events, coroutines, format_helpers
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from asyncio import Handle
+    from collections.abc import Callable
+    from traceback import StackSummary
+
+    from ._loop import PyLoop
+
+
+def callback_failed(loop: PyLoop, handle: Any, error: BaseException) -> None:
+    """Reports what a callback raised, in asyncio's words."""
+    source = format_helpers._format_callback_source(  # type: ignore[attr-defined]
+        handle._callback, handle._args or ()
+    )
+    context: dict[str, Any] = {
+        "message": f"Exception in callback {source}",
+        "exception": error,
+        "handle": handle,
+    }
+    if handle._source_traceback:
+        context["source_traceback"] = handle._source_traceback
+    loop.call_exception_handler(context)
+
+
+def run_watched(loop: PyLoop, handle: Handle, run: Callable[[], None]) -> None:
+    """Runs one handle in debug mode: a slow one is logged."""
+    description = None
+    loop._current_handle = handle
+    started = time.monotonic()
+    try:
+        # Running empties the handle; what it was is needed only if it turns out to be slow.
+        callback, arguments = handle._callback, handle._args  # type: ignore[attr-defined]
+        run()
+    finally:
+        loop._current_handle = None
+    elapsed = time.monotonic() - started
+    if elapsed >= loop.slow_callback_duration:
+        description = _describe(handle, callback, arguments)
+        logger.warning("Executing %s took %.3f seconds", description, elapsed)
+
+
+def _describe(handle: Handle, callback: Any, arguments: tuple[Any, ...] | None) -> str:
+    """A handle that has run, as asyncio would show it."""
+    shown = types.SimpleNamespace(_callback=callback, _args=arguments or ())
+    owner = getattr(callback, "__self__", None)
+    if owner is not None and base_events.tasks is not None and base_events.futures.isfuture(owner):
+        return repr(owner)  # The step of a task: the task says more.
+    source = format_helpers._format_callback_source(  # type: ignore[attr-defined]
+        shown._callback, shown._args
+    )
+    return f"<{type(handle).__name__} {source}>"
+
+
+def check_callback(callback: Any, method: str) -> None:
+    """Debug mode refuses at once what could never be called.
+
+    Raises:
+        TypeError: for a coroutine, a coroutine function, or anything that is not callable.
+    """
+    if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+        raise TypeError(f"coroutines cannot be used with {method}()")
+    if not callable(callback):
+        raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
+
+
+def creation_traceback() -> StackSummary:
+    """Where the caller of the loop's method stands."""
+    summary: StackSummary = format_helpers.extract_stack(sys._getframe(1))  # type: ignore[attr-defined]
+    return summary

@@ -1,0 +1,102 @@
+"""What differs between the Pythons that pyloop serves, and nothing else."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+from asyncio import base_events, sslproto
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from ._pyloop import StreamTransport
+
+# 3.13 counts connections as transports, earlier versions as a number.
+_ATTACHES_TRANSPORTS = len(inspect.signature(base_events.Server._attach).parameters) > 1  # type: ignore[attr-defined]
+
+
+def server_attach(server: Any, transport: StreamTransport) -> None:
+    """Counts a new connection in its server."""
+    if _ATTACHES_TRANSPORTS:
+        server._attach(transport)
+    else:
+        server._attach()
+
+
+def server_detach(server: Any, transport: StreamTransport) -> None:
+    """Counts a connection out that was lost."""
+    if _ATTACHES_TRANSPORTS:
+        server._detach(transport)
+    else:
+        server._detach()
+
+
+# 3.11 brought ssl_shutdown_timeout, and with it a second element in what `Server` passes to `_start_serving`.
+TLS_TIMEOUTS: tuple[str, ...] = tuple(
+    name
+    for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout")
+    if name in inspect.signature(sslproto.SSLProtocol).parameters
+)
+
+
+def run(
+    main: Coroutine[Any, Any, Any],
+    debug: bool | None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> Any:
+    """`asyncio.run()` with a loop of our own, on every version."""
+    if sys.version_info >= (3, 12):
+        return asyncio.run(main, debug=debug, loop_factory=loop_factory)
+    if sys.version_info >= (3, 11):
+        if asyncio._get_running_loop() is not None:
+            raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+        with asyncio.Runner(debug=debug, loop_factory=loop_factory) as runner:
+            return runner.run(main)
+    return _run_310(main, debug, loop_factory)
+
+
+def _run_310(
+    main: Coroutine[Any, Any, Any],
+    debug: bool | None,
+    loop_factory: Callable[[], asyncio.AbstractEventLoop],
+) -> Any:
+    """3.10 has no `Runner`: its `asyncio.run()`, step by step."""
+    if asyncio._get_running_loop() is not None:
+        raise RuntimeError("asyncio.run() cannot be called from a running event loop")
+    if not asyncio.iscoroutine(main):
+        raise ValueError(f"a coroutine was expected, got {main!r}")
+    loop = loop_factory()
+    try:
+        asyncio.set_event_loop(loop)
+        if debug is not None:
+            loop.set_debug(debug)
+        return loop.run_until_complete(main)
+    finally:
+        try:
+            _cancel_all_tasks(loop)
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.run_until_complete(loop.shutdown_default_executor())
+        finally:
+            asyncio.set_event_loop(None)
+            loop.close()
+
+
+def _cancel_all_tasks(loop: asyncio.AbstractEventLoop) -> None:
+    pending = asyncio.all_tasks(loop)
+    if not pending:
+        return
+    for task in pending:
+        task.cancel()
+    loop.run_until_complete(asyncio.gather(*pending, return_exceptions=True))
+    for task in pending:
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            loop.call_exception_handler(
+                {
+                    "message": "unhandled exception during asyncio.run() shutdown",
+                    "exception": error,
+                    "task": task,
+                }
+            )

@@ -1,0 +1,165 @@
+"""`PyLoop`: the engine joined with the running interpreter's `asyncio.BaseEventLoop`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import sys
+from asyncio import events, sslproto, unix_events
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from ._pyloop import LoopCore
+from ._signals import SignalMethods
+from ._sockets import SocketMethods
+
+if TYPE_CHECKING:
+    import socket
+
+
+def _missing(method: str) -> NoReturn:
+    raise NotImplementedError(f"PyLoop.{method}() is not implemented yet")
+
+
+class PyLoop(LoopCore, SignalMethods, SocketMethods, asyncio.BaseEventLoop):  # type: ignore[misc]
+    """An `asyncio.AbstractEventLoop` with its engine in Rust.
+
+    Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from other
+    threads only `call_soon_threadsafe()` and `asyncio.run_coroutine_threadsafe()` are for use, as with asyncio's loops.
+
+    Callbacks run first in, first out; timers never run before their deadline by `time()`.
+    """
+
+    def run_forever(self) -> None:
+        """Runs until `stop()` is called.
+
+        Raises:
+            RuntimeError: if the loop is closed or running, or another one runs in this thread.
+            KeyboardInterrupt, SystemExit: of a callback; the loop can then be run again.
+        """
+        self._run_forever_setup()
+        try:
+            self._run()
+        finally:
+            self._run_forever_cleanup()
+
+    def _run_forever_setup(self) -> None:
+        """Prepares the thread for a run. Replaces what asyncio has under this name from 3.13 on."""
+        self._check_closed()
+        self._check_running()
+        self._set_coroutine_origin_tracking(self.get_debug())
+        self._old_agen_hooks = sys.get_asyncgen_hooks()
+        self._old_wakeup_fd = self._watch_signals()
+        sys.set_asyncgen_hooks(
+            firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
+        )
+        events._set_running_loop(self)
+
+    def _run_forever_cleanup(self) -> None:
+        """Undoes `_run_forever_setup`."""
+        events._set_running_loop(None)
+        self._set_coroutine_origin_tracking(False)
+        sys.set_asyncgen_hooks(*self._old_agen_hooks)
+        if self._old_wakeup_fd is not None:
+            self._unwatch_signals(self._old_wakeup_fd)
+
+    def close(self) -> None:
+        """Lets go of all callbacks, timers, watchers and transports, and of the loop's descriptors.
+
+        Idempotent. Does not wait for the default executor.
+
+        Raises:
+            RuntimeError: if the loop is running.
+        """
+        if self.is_running():
+            raise RuntimeError("Cannot close a running event loop")
+        if self.is_closed():
+            return
+        self._close_signals()
+        super().close()
+        self._close()
+
+    def set_debug(self, enabled: bool) -> None:
+        """Turns debug mode on or off: checks on every call, slow callbacks logged, coroutines that know their origin."""
+        self._debug = bool(enabled)
+        if self.is_running():
+            self.call_soon_threadsafe(self._set_coroutine_origin_tracking, self._debug)
+
+    # TLS, through the standard library's protocol.
+
+    def _make_ssl_transport(
+        self,
+        rawsock: socket.socket,
+        protocol: Any,
+        sslcontext: Any,
+        waiter: asyncio.Future[Any] | None = None,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+        **timeouts: float | None,
+    ) -> Any:
+        tls = sslproto.SSLProtocol(
+            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
+        )
+        self._make_socket_transport(rawsock, tls, extra=extra, server=server)
+        return tls._app_transport
+
+    # Unix sockets: argument handling and clean-up are the running interpreter's own.
+
+    _unix = unix_events._UnixSelectorEventLoop
+    create_unix_connection = _unix.create_unix_connection
+    create_unix_server = _unix.create_unix_server
+    del _unix
+
+    def __init__(self) -> None:
+        super().__init__()
+        # Unix server sockets whose path is removed with them, with the path's inode; filled by create_unix_server (3.13).
+        self._unix_server_sockets: dict[socket.socket, int] = {}
+
+    def _stop_serving(self, sock: socket.socket) -> None:
+        inode = self._unix_server_sockets.pop(sock, None)
+        path = sock.getsockname() if inode is not None else None
+        super()._stop_serving(sock)
+        if path is None:
+            return
+        try:
+            # Another server may have taken the path over meanwhile.
+            if os.stat(path).st_ino == inode:
+                os.unlink(path)
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            logger.error("Unable to clean up listening UNIX socket %r: %s", path, error)
+
+    # What is still to come.
+
+    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("create_datagram_endpoint")
+
+    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("connect_read_pipe")
+
+    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("connect_write_pipe")
+
+    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("subprocess_exec")
+
+    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("subprocess_shell")
+
+    async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("sendfile")
+
+    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
+        """Not implemented yet. Raises NotImplementedError."""
+        _missing("sock_sendfile")

@@ -1,0 +1,197 @@
+"""Operations on plain sockets and on names.
+
+An operation tries, waits for readiness if it would block, and tries again in the awaiting task itself: a task that is
+cancelled while it waits has taken nothing from the socket, so nothing is lost.
+"""
+
+from __future__ import annotations
+
+import socket
+from asyncio import base_events
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from ._pyloop import LoopCore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_T = TypeVar("_T")
+
+_WOULD_BLOCK = (BlockingIOError, InterruptedError)
+
+
+def _is_literal(host: Any) -> bool:
+    """Whether resolving a host takes no lookup: an address, with or without a zone, or none at all."""
+    if host is None:
+        return True
+    if isinstance(host, (bytes, bytearray)):
+        try:
+            host = bytes(host).decode("ascii")
+        except UnicodeDecodeError:
+            return False
+    if not isinstance(host, str):
+        return False
+    for family, text in (
+        (socket.AF_INET, host),
+        (socket.AF_INET6, host.partition("%")[0]),
+    ):
+        try:
+            socket.inet_pton(family, text)
+        except (OSError, ValueError):
+            continue
+        return True
+    return False
+
+
+def _is_numeric(port: Any) -> bool:
+    """Whether a port is a number already, not a service to look up."""
+    if port is None or isinstance(port, int):
+        return True
+    if isinstance(port, (str, bytes)):
+        return port.isdigit()
+    return False
+
+
+class SocketMethods(base_events.BaseEventLoop, LoopCore if TYPE_CHECKING else object):
+    """`sock_*`, `getaddrinfo` and `getnameinfo` of the loop."""
+
+    async def getaddrinfo(
+        self,
+        host: Any,
+        port: Any,
+        *,
+        family: int = 0,
+        type: int = 0,
+        proto: int = 0,
+        flags: int = 0,
+    ) -> Any:
+        """`socket.getaddrinfo()` in the default executor; in place for addresses, which need no lookup.
+
+        Raises:
+            OSError: `socket.gaierror` if there is no such name.
+        """
+        if not self.get_debug() and _is_literal(host) and _is_numeric(port):
+            return socket.getaddrinfo(host, port, family, type, proto, flags)
+        return await super().getaddrinfo(
+            host, port, family=family, type=type, proto=proto, flags=flags
+        )
+
+    async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
+        """`socket.getnameinfo()` in the default executor; in place if only numbers are asked for.
+
+        Raises:
+            OSError: `socket.gaierror` if there is no name.
+        """
+        numeric = socket.NI_NUMERICHOST | socket.NI_NUMERICSERV
+        if flags & numeric == numeric and _is_literal(sockaddr[0] if sockaddr else ""):
+            return socket.getnameinfo(sockaddr, flags)
+        return await super().getnameinfo(sockaddr, flags)
+
+    def _check_socket(self, sock: socket.socket) -> None:
+        base_events._check_ssl_socket(sock)  # type: ignore[attr-defined]
+        if self.get_debug() and sock.gettimeout() != 0:
+            raise ValueError("the socket must be non-blocking")
+
+    async def _wait_ready(
+        self, sock: socket.socket, add: Callable[..., Any], remove: Callable[[int], Any]
+    ) -> None:
+        """Returns when the socket is ready in one direction."""
+        fd = sock.fileno()
+        self._ensure_fd_no_transport(fd)
+        ready = self.create_future()
+        handle = add(fd, _set_ready, ready)
+        try:
+            await ready
+        finally:
+            # Another operation may have taken the direction over meanwhile.
+            if not handle.cancelled():
+                remove(fd)
+
+    async def _read_when_ready(self, sock: socket.socket, attempt: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return attempt()
+            except _WOULD_BLOCK:
+                await self._wait_ready(sock, self._add_reader, self._remove_reader)
+
+    async def _write_when_ready(self, sock: socket.socket, attempt: Callable[[], _T]) -> _T:
+        while True:
+            try:
+                return attempt()
+            except _WOULD_BLOCK:
+                await self._wait_ready(sock, self._add_writer, self._remove_writer)
+
+    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
+        """Receives up to `nbytes` bytes; empty at the end of the stream.
+
+        Raises:
+            ValueError: in debug mode, if the socket is blocking.
+            TypeError: for an `ssl.SSLSocket`.
+        """
+        self._check_socket(sock)
+        return await self._read_when_ready(sock, lambda: sock.recv(nbytes))
+
+    async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
+        """Receives into a writable buffer; returns the number of bytes. Raises what `sock_recv` raises."""
+        self._check_socket(sock)
+        return await self._read_when_ready(sock, lambda: sock.recv_into(buf))
+
+    async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
+        """Receives a datagram; returns it with its sender. Raises what `sock_recv` raises."""
+        self._check_socket(sock)
+        return await self._read_when_ready(sock, lambda: sock.recvfrom(bufsize))
+
+    async def sock_recvfrom_into(
+        self, sock: socket.socket, buf: Any, nbytes: int = 0
+    ) -> tuple[int, Any]:
+        """Receives a datagram into a buffer; returns its size and sender. Raises what `sock_recv` raises."""
+        self._check_socket(sock)
+        size = nbytes or len(buf)
+        return await self._read_when_ready(sock, lambda: sock.recvfrom_into(buf, size))
+
+    async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
+        """Sends all of a bytes-like object. Raises what `sock_recv` raises, and `OSError` if the peer is gone."""
+        self._check_socket(sock)
+        with memoryview(data) as view, view.cast("B") as rest:
+            sent = 0
+            while sent < len(rest):
+                start = sent
+                sent += await self._write_when_ready(sock, lambda: sock.send(rest[start:]))
+
+    async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
+        """Sends a datagram; returns the number of bytes. Raises what `sock_recv` raises."""
+        self._check_socket(sock)
+        return await self._write_when_ready(sock, lambda: sock.sendto(data, address))
+
+    async def sock_connect(self, sock: socket.socket, address: Any) -> None:
+        """Connects a socket; host names are resolved first.
+
+        Raises:
+            OSError: if the connection fails, or the name does not resolve.
+        """
+        self._check_socket(sock)
+        if sock.family in (socket.AF_INET, socket.AF_INET6):
+            resolved = await self._ensure_resolved(  # type: ignore[attr-defined]
+                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self
+            )
+            address = resolved[0][4]
+        try:
+            sock.connect(address)
+        except _WOULD_BLOCK:
+            # The kernel goes on connecting; the socket is writable when that has ended, well or not.
+            await self._wait_ready(sock, self._add_writer, self._remove_writer)
+            error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+            if error:
+                raise OSError(error, f"Connect call failed {address}") from None
+
+    async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
+        """Accepts a connection; returns a non-blocking socket and the peer's address. Raises what `sock_recv` raises."""
+        self._check_socket(sock)
+        connection, address = await self._read_when_ready(sock, sock.accept)
+        connection.setblocking(False)
+        return connection, address
+
+
+def _set_ready(ready: Any) -> None:
+    if not ready.done():
+        ready.set_result(None)

@@ -1,0 +1,153 @@
+"""The rare turns in a transport's life: errors, warnings, TLS connections of a server."""
+
+from __future__ import annotations
+
+import errno
+import socket
+import warnings
+from asyncio import constants, trsock
+from asyncio.log import logger
+from typing import TYPE_CHECKING, Any
+
+from . import _compat
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ._loop import PyLoop
+    from ._pyloop import StreamTransport
+
+# What accept() says when the process or the system has run out of something: it may have it again soon.
+_OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+
+
+def transport_failed(
+    loop: PyLoop,
+    transport: StreamTransport,
+    protocol: Any,
+    error: BaseException,
+    message: str,
+) -> None:
+    """Reports an error to the loop's exception handler."""
+    loop.call_exception_handler(
+        {
+            "message": message,
+            "exception": error,
+            "transport": transport,
+            "protocol": protocol,
+        }
+    )
+
+
+def transport_debug(
+    transport: StreamTransport, message: str, error: BaseException | None
+) -> None:
+    """Logs an event of a transport, in debug mode."""
+    if error is None:
+        logger.debug("%r %s", transport, message)
+    else:
+        logger.debug("%r: %s", transport, message, exc_info=error)
+
+
+def transport_unclosed(transport: StreamTransport) -> None:
+    """Warns about a transport that nobody closed."""
+    warnings.warn(
+        f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2
+    )
+
+
+def write_after_loss(count: int) -> None:
+    """Warns a program that goes on writing to a lost connection."""
+    if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
+        logger.warning("socket.send() raised exception.")
+
+
+def socket_from_descriptor(fd: int) -> socket.socket:
+    """A socket object that owns a descriptor accepted by the engine."""
+    sock = socket.socket(fileno=fd)
+    sock.setblocking(False)
+    return sock
+
+
+def accept_failed(loop: PyLoop, error: OSError, restart: tuple[Any, ...]) -> None:
+    """Reports a failed accept(); out of resources, pauses the listener for a moment."""
+    listening: socket.socket = restart[1]
+    if error.errno not in _OUT_OF_RESOURCES:
+        loop.call_exception_handler(
+            {
+                "message": "socket.accept() failed",
+                "exception": error,
+                "socket": trsock.TransportSocket(listening),
+            }
+        )
+        return
+    loop.call_exception_handler(
+        {
+            "message": "socket.accept() out of system resource",
+            "exception": error,
+            "socket": trsock.TransportSocket(listening),
+        }
+    )
+    # The listener stays readable: without a pause the loop would spin on it.
+    loop._pause_serving(listening)
+    loop.call_later(constants.ACCEPT_RETRY_DELAY, _serve_again, loop, restart)
+
+
+def _serve_again(loop: PyLoop, restart: tuple[Any, ...]) -> None:
+    factory, listening, tls, server, backlog, tls_options = restart
+    if listening.fileno() != -1:  # The server may have been closed during the pause.
+        loop._start_serving(factory, listening, tls, server, backlog, *tls_options)
+
+
+def accept_refused(loop: PyLoop, error: BaseException) -> None:
+    """A connection whose protocol could not be made is dropped; debug mode says so."""
+    if loop.get_debug():
+        loop.call_exception_handler(
+            {
+                "message": "Error on transport creation for incoming connection",
+                "exception": error,
+            }
+        )
+
+
+def accept_tls(
+    loop: PyLoop,
+    factory: Callable[[], Any],
+    sock: socket.socket,
+    sslcontext: Any,
+    server: Any,
+    options: tuple[float | None, ...],
+) -> None:
+    """Begins the handshake of an accepted connection."""
+    timeouts = dict(zip(_compat.TLS_TIMEOUTS, options, strict=False))
+    loop.create_task(_handshake(loop, factory, sock, sslcontext, server, timeouts))
+
+
+async def _handshake(
+    loop: PyLoop,
+    factory: Callable[[], Any],
+    sock: socket.socket,
+    sslcontext: Any,
+    server: Any,
+    timeouts: dict[str, float | None],
+) -> None:
+    try:
+        waiter = loop.create_future()
+        try:
+            transport = loop._make_ssl_transport(
+                sock, factory(), sslcontext, waiter, server_side=True, server=server, **timeouts
+            )
+        except BaseException:
+            sock.close()
+            raise
+        try:
+            await waiter
+        except BaseException:
+            transport.close()
+            # The waiter's exception refers to the protocol: let no cycle keep both.
+            del waiter
+            raise
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # noqa: BLE001 - whatever a factory or a handshake raises ends this connection only
+        accept_refused(loop, error)
