@@ -4,7 +4,7 @@
 //! [`crate::ParkState::notify`] *after* it, and writes the waker if that says so. The lock is held for moving
 //! values only: no payload is dropped, cloned or called under it.
 
-use crate::ready::KEPT_ENTRIES;
+use crate::ready::KEPT_BY_CARRIER;
 use crate::sync::{AtomicBool, Mutex, Ordering};
 
 /// What other threads have handed in since the last drain, in the order in which they took the lock.
@@ -74,7 +74,7 @@ impl<T> Inbox<T> {
     pub fn drain_into(&self, out: &mut Vec<T>) {
         // A carrier that a huge backlog has grown must not become the inner vector, or the two would keep
         // that room between them for ever.
-        if out.is_empty() && out.capacity() > KEPT_ENTRIES {
+        if out.is_empty() && out.capacity() > KEPT_BY_CARRIER {
             *out = Vec::new();
         }
         let mut state = self.state.lock();
@@ -82,7 +82,7 @@ impl<T> Inbox<T> {
             std::mem::swap(&mut state.entries, out);
         } else {
             out.append(&mut state.entries);
-            state.entries.shrink_to(KEPT_ENTRIES);
+            state.entries.shrink_to(KEPT_BY_CARRIER);
         }
         self.filled.store(false, Ordering::Relaxed);
     }
@@ -144,7 +144,7 @@ mod tests {
         out.clear();
         for _ in 0..2 {
             inbox.drain_into(&mut out);
-            assert!(out.capacity() <= KEPT_ENTRIES);
+            assert!(out.capacity() <= KEPT_BY_CARRIER);
         }
     }
 }

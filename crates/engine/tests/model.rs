@@ -25,6 +25,9 @@ fn queue_step() -> impl Strategy<Value = QueueStep> {
         2 => (0..6_000_usize).prop_map(QueueStep::Append),
         1 => Just(QueueStep::RunBatch),
         1 => Just(QueueStep::TakeAll),
+        // Backlogs beyond the room that a queue keeps, so that it grows and gives back.
+        1 => Just(QueueStep::Append(engine::ready::KEPT_ENTRIES + 1)),
+        1 => Just(QueueStep::Pop(engine::ready::KEPT_ENTRIES)),
     ]
 }
 
@@ -227,6 +230,9 @@ fn apply_to_buffer(step: &BufferStep, buffer: &mut WriteBuffer<Vec<u8>>, twin: &
 }
 
 proptest! {
+    // A case moves some hundred thousand entries.
+    #![proptest_config(ProptestConfig::with_cases(48))]
+
     #[test]
     fn ready_queue_equals_a_deque(steps in vec(queue_step(), 1..60)) {
         let (mut queue, mut twin, mut numbers) = (ReadyQueue::new(), VecDeque::new(), Numbers(0));
@@ -237,7 +243,9 @@ proptest! {
         }
         prop_assert_eq!(queue.take_all(), twin);
     }
+}
 
+proptest! {
     #[test]
     fn inbox_equals_a_deque(steps in vec(inbox_step(), 1..60)) {
         let (inbox, mut twin, mut numbers) = (Inbox::new(), InboxTwin::default(), Numbers(0));

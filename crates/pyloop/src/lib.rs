@@ -21,8 +21,10 @@ use pyo3::prelude::*;
 /// The native half of pyloop; import `pyloop` instead.
 #[pymodule(gil_used = false)]
 fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    py::context::discover(module.py())?;
     py::handle_type::register(module)?;
     transport::register(module)?;
     module.add_class::<core::LoopCore>()?;
+    module.add("_shares_contexts", py::context::is_shared(module.py()))?;
     core::register(&module.py().get_type::<core::LoopCore>())
 }

@@ -8,7 +8,14 @@ use std::collections::BTreeMap;
 use crate::node::{Deadline, Entry, NEVER};
 use crate::slot::{Due, Item, Slot};
 
-/// The slot width as a power of two of nanoseconds.
+/// The slot width as a power of two of nanoseconds: 4.3 s.
+///
+/// Inside the front slot the heap keeps the order, so that a wide slot costs little there and saves tree nodes
+/// and buffers everywhere else. Insert, cancel and remove with 10^4 / 10^6 others pending, random deadlines in an hour,
+/// best of 9 rounds on a shared 2.5 GHz machine, before empty slots were kept: 67 ms slots 322 / 490 ns,
+/// 268 ms 298 / 377, 1.1 s 238 / 265, 4.3 s 192 / 200, 17 s 129 / 172; but cancelling the first of 10^6 rises from
+/// 107 ns at 67 ms to 221 at 4.3 s and 300 at 17 s. Bytes per entry with 10^4 in an hour: 123, 83, 51, 31, 28.
+/// With empty slots kept, and the machine quieter: 108 / 115 ns at 4.3 s.
 const WIDTH_BITS: u32 = 32;
 /// So many empty slots are left in the tree for reuse, beside as many as there are slots with entries.
 const KEPT_SLOTS: usize = 64;

@@ -1,5 +1,6 @@
 //! The driver against real time: it waits for conditions, with a bound, and never for a fixed time.
 #![cfg(not(loom))]
+#![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
 mod support;
 

@@ -30,11 +30,11 @@ mod test {
 
     impl Attended for Once {
         fn next_deadline(&self) -> Option<Deadline> {
-            *self.next.lock().unwrap()
+            *self.next.lock().expect("no thread panics with the lock")
         }
 
         fn due(&self, _deadline: Deadline) {
-            *self.next.lock().unwrap() = None;
+            *self.next.lock().expect("no thread panics with the lock") = None;
             let _ = self.fired.send(()); // The receiver may have given up.
         }
     }

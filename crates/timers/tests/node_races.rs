@@ -95,10 +95,10 @@ fn every_timer_is_either_cancelled_once_or_expired_once() {
     for now in 0..TIMERS as u64 {
         shard.expire(now, &mut out);
     }
-    inserter.join().unwrap();
+    inserter.join().expect("the inserter does not panic");
     let cancelled: usize = cancellers
         .into_iter()
-        .map(|thread| thread.join().unwrap())
+        .map(|thread| thread.join().expect("no canceller panics"))
         .sum();
     shard.expire(TIMERS as u64, &mut out);
     assert_eq!(cancelled + out.len(), TIMERS);

@@ -19,4 +19,4 @@ mod tasks;
 mod watch;
 
 pub(crate) use schedule::{call_soon, register};
-pub(crate) use state::{LoopCore, SCRATCH_SIZE};
+pub(crate) use state::{LoopCore, SCRATCH_SIZE, wrong_thread};

@@ -5,9 +5,11 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::{Poll, PollInputs, plan_poll};
+use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use reactor::{Event, Events, Reactor};
+use timers::Entry;
 
 use super::sources::Source;
 use super::state::{LoopCore, wrong_thread};
@@ -211,6 +213,10 @@ impl Run<'_, '_> {
         if self.expired.is_empty() {
             return Ok(());
         }
+        if self.expired[0].deadline() == 0 {
+            // The wheel knows no time before the clock's beginning: deadlines there are put in order here.
+            self.expired.sort_by(|one, other| one.when().total_cmp(&other.when()));
+        }
         let py = self.object.py();
         for timer in self.expired.drain(..) {
             self.core.enqueue(py, timer.into_handle())?;
@@ -234,7 +240,7 @@ impl Run<'_, '_> {
             let result = if self.core.is_debug() {
                 self.run_watched(handle)
             } else {
-                handle.run(py)
+                handle.run(py, self.core)
             };
             if read_clock {
                 self.check_pace()?;
@@ -258,7 +264,7 @@ impl Run<'_, '_> {
     #[cold]
     fn run_watched(&self, handle: Handle) -> PyResult<()> {
         let py = self.object.py();
-        let runner = Py::new(py, PendingRun { handle: parking_lot::Mutex::new(Some(handle.clone_ref(py))) })?;
+        let runner = Py::new(py, PendingRun { handle: Mutex::new(Some(handle.clone_ref(py))), owner: self.object.clone().unbind() })?;
         imports(py).run_watched.call1(py, (self.object, handle.into_bound(py), runner))?;
         Ok(())
     }
@@ -267,11 +273,11 @@ impl Run<'_, '_> {
     fn flush(&self) -> PyResult<()> {
         let py = self.object.py();
         let access = self.core.access(py)?;
-        let mut waiting = self.core.queue.with(&access, |queue| std::mem::take(&mut queue.unflushed));
-        drop(access);
-        if waiting.is_empty() {
+        if self.core.queue.with(&access, |queue| queue.unflushed.is_empty()) {
             return Ok(());
         }
+        let mut waiting = self.core.queue.with(&access, |queue| std::mem::take(&mut queue.unflushed));
+        drop(access);
         let mut outcome = Ok(());
         for stream in waiting.drain(..) {
             // Every transport is flushed, whatever one of them raises.
@@ -291,13 +297,14 @@ impl Run<'_, '_> {
 /// Runs one handle when called: what `run_watched` is given to call.
 #[pyclass(frozen, module = "pyloop._pyloop")]
 struct PendingRun {
-    handle: parking_lot::Mutex<Option<Handle>>,
+    handle: Mutex<Option<Handle>>,
+    owner: Py<LoopCore>,
 }
 
 #[pymethods]
 impl PendingRun {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
         let handle = self.handle.lock().take();
-        handle.map_or(Ok(()), |handle| handle.run(py))
+        handle.map_or(Ok(()), |handle| handle.run(py, self.owner.get()))
     }
 }

@@ -40,22 +40,67 @@ pub(super) fn core<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py,
     crate::py::heap_type::own_instance(slf)
 }
 
-/// The context for a callback: the one that was given, or a copy of the current one.
-#[inline]
-fn chosen_context<'py>(
-    method: &str,
-    args: &Args<'_, 'py>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = args.py();
-    if args.keyword_count() == 0 {
-        return context::copy_current(py);
-    }
-    match args.only_keyword(method, imports(py).names.context.bind(py).as_any())? {
-        Some(given) if !given.is_none() => {
-            context::check(&given)?;
-            Ok(given.to_owned())
+/// What a scheduling method was called with, besides its times.
+struct Call<'a, 'py> {
+    callback: Borrowed<'a, 'py, PyAny>,
+    arguments: &'a [*mut ffi::PyObject],
+    /// The context that was given; `None` captures the current one.
+    context: Option<Borrowed<'a, 'py, PyAny>>,
+}
+
+impl<'a, 'py> Call<'a, 'py> {
+    /// Reads the callback from position `first` on, and the keywords.
+    #[inline]
+    fn read(method: &str, args: &Args<'a, 'py>, first: usize) -> PyResult<Self> {
+        let mut callback = args.get(first);
+        let mut context = None;
+        for index in 0..args.keyword_count() {
+            let (name, value) = args.keyword(index);
+            let py = args.py();
+            // Keyword names in code are interned, so identity settles nearly every call.
+            if name.is(imports(py).names.context.bind(py)) || name.eq("context")? {
+                context = Some(value);
+            } else if callback.is_none() && name.eq("callback")? {
+                callback = Some(value);
+            } else if !(first == 1 && (name.eq("delay")? || name.eq("when")?)) {
+                return Err(PyTypeError::new_err(format!(
+                    "{method}() got an unexpected keyword argument '{}'",
+                    name.str()?
+                )));
+            }
         }
-        _ => context::copy_current(py),
+        let context = context.filter(|given| !given.is_none());
+        if let Some(given) = &context {
+            context::check(given)?;
+        }
+        let callback = callback.ok_or_else(|| missing(method, "callback"))?;
+        Ok(Self { callback, arguments: args.rest(first + 1), context })
+    }
+
+    /// What a handle for this call is made of.
+    #[inline]
+    fn parts<'b>(
+        &'b self,
+        object: &'b Bound<'py, LoopCore>,
+        traceback: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Parts<'b, 'py>> {
+        let core = object.get();
+        let (context, shared) = match self.context {
+            Some(given) => (given.to_owned(), false),
+            None => match core.owner.access(object.py()) {
+                Some(access) => context::capture(object.py(), &access, &core.snapshots)?,
+                None => (context::copy_current(object.py())?, false),
+            },
+        };
+        Ok(Parts {
+            callback: &self.callback,
+            arguments: self.arguments,
+            context,
+            shared,
+            owner: object.as_any(),
+            traceback,
+            persistent: false,
+        })
     }
 }
 
@@ -103,24 +148,13 @@ fn soon_handle<'py>(
     same_thread: bool,
 ) -> PyResult<Handle> {
     let py = args.py();
-    let callback = args.get(0).ok_or_else(|| missing(method, "callback"))?;
+    let call = Call::read(method, &args, 0)?;
     let traceback = if object.get().is_plain() {
         None
     } else {
-        debug_checks(object, method, &callback, same_thread)?
+        debug_checks(object, method, &call.callback, same_thread)?
     };
-    let context = chosen_context(method, &args)?;
-    Handle::new(
-        py,
-        Parts {
-            callback: &callback,
-            arguments: args.rest(1),
-            context,
-            owner: object.as_any(),
-            traceback,
-            persistent: false,
-        },
-    )
+    Handle::new(py, call.parts(object, traceback)?)
 }
 
 /// Schedules `callback(*arguments)` from Rust code, in `context`.
@@ -136,6 +170,7 @@ pub(crate) fn call_soon(
         callback,
         arguments,
         context,
+        shared: false,
         owner: object.as_any(),
         traceback: None,
         persistent: false,
@@ -176,6 +211,25 @@ impl Method for CallSoonThreadsafe {
     }
 }
 
+/// The delay or deadline, which comes first or by name.
+#[inline]
+fn time_argument<'a, 'py>(
+    method: &str,
+    name: &str,
+    args: &Args<'a, 'py>,
+) -> PyResult<Borrowed<'a, 'py, PyAny>> {
+    if let Some(given) = args.get(0) {
+        return Ok(given);
+    }
+    for index in 0..args.keyword_count() {
+        let (keyword, value) = args.keyword(index);
+        if keyword.eq(name)? {
+            return Ok(value);
+        }
+    }
+    Err(missing(method, name))
+}
+
 /// A number of seconds.
 #[inline]
 fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
@@ -197,24 +251,12 @@ fn add_timer<'py>(
     if when.is_nan() {
         return Err(PyValueError::new_err(format!("{method}(): the time must not be NaN")));
     }
-    let callback = args.get(1).ok_or_else(|| missing(method, "callback"))?;
+    let call = Call::read(method, &args, 1)?;
     let core = object.get();
     let traceback =
-        if core.is_plain() { None } else { debug_checks(object, method, &callback, true)? };
-    let context = chosen_context(method, &args)?;
+        if core.is_plain() { None } else { debug_checks(object, method, &call.callback, true)? };
     let access = core.access(py)?;
-    let timer = TimerRef::new(
-        py,
-        when,
-        Parts {
-            callback: &callback,
-            arguments: args.rest(2),
-            context,
-            owner: object.as_any(),
-            traceback,
-            persistent: false,
-        },
-    )?;
+    let timer = TimerRef::new(py, when, call.parts(object, traceback)?)?;
     let result = timer.bind(py).clone();
     if core.timers.insert(timer) {
         core.queue.with(&access, |queue| queue.timer_added = true);
@@ -228,7 +270,7 @@ impl Method for CallLater {
     const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
     #[inline]
     fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let delay = args.get(0).ok_or_else(|| missing("call_later", "delay"))?;
+        let delay = time_argument("call_later", "delay", &args)?;
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
@@ -243,7 +285,7 @@ impl Method for CallAt {
     const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
     #[inline]
     fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-        let when = args.get(0).ok_or_else(|| missing("call_at", "when"))?;
+        let when = time_argument("call_at", "when", &args)?;
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }

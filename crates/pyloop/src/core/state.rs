@@ -15,6 +15,7 @@ use timers::Shard;
 use super::sources::Sources;
 use crate::clock;
 use crate::py::cell::{Access, LoopCell, Owner};
+use crate::py::context::Snapshots;
 use crate::py::handle::Handle;
 use crate::py::timer::TimerRef;
 
@@ -47,6 +48,7 @@ pub(crate) struct LoopCore {
     waker: Mutex<Option<Waker>>,
     pub(crate) timers: Shard<TimerRef>,
     pub(crate) sources: LoopCell<Sources>,
+    pub(crate) snapshots: LoopCell<Snapshots>,
     /// Lent to one read at a time; `None` while it is.
     pub(crate) scratch: LoopCell<Option<Box<[u8]>>>,
 }
@@ -81,6 +83,7 @@ impl LoopCore {
             waker: Mutex::new(Some(waker)),
             timers: Shard::new(),
             sources: LoopCell::new(Sources::new(Arc::new(reactor))),
+            snapshots: LoopCell::new(Snapshots::new()),
             scratch: LoopCell::new(None),
         })
     }
@@ -183,12 +186,13 @@ impl LoopCore {
 
     /// Lets go of every callback, watcher and transport.
     pub(super) fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        let (ready, unflushed, sources) = {
+        let (ready, unflushed, sources, _snapshots) = {
             let access = self.access(py)?;
             let (ready, unflushed) = self.queue.with(&access, |queue| {
                 (queue.ready.take_all(), std::mem::take(&mut queue.unflushed))
             });
-            (ready, unflushed, self.sources.with(&access, Sources::take_all))
+            let snapshots = self.snapshots.with(&access, Snapshots::take);
+            (ready, unflushed, self.sources.with(&access, Sources::take_all), snapshots)
         };
         *self.waker.lock() = None;
         let sent = self.inbox.close();

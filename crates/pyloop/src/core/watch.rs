@@ -108,6 +108,7 @@ pub(super) fn add<'py>(
             callback,
             arguments: &arguments,
             context: context::copy_current(py)?,
+            shared: false,
             owner: object.as_any(),
             traceback,
             persistent: true,

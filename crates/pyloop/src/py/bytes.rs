@@ -8,7 +8,8 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 /// Bytes that wait to be sent: a `bytes` object, and where its data lies.
 #[derive(Debug)]
 pub(crate) struct Chunk {
-    object: Py<PyBytes>,
+    /// Keeps `data` alive. Not shown to the garbage collector: bytes refer to nothing.
+    _object: Py<PyBytes>,
     data: *const u8,
     len: usize,
 }
@@ -21,19 +22,14 @@ unsafe impl Sync for Chunk {}
 impl Chunk {
     pub(crate) fn new(bytes: Bound<'_, PyBytes>) -> Self {
         let data = bytes.as_bytes();
-        Self { data: data.as_ptr(), len: data.len(), object: bytes.unbind() }
-    }
-
-    /// The object, for the garbage collector.
-    pub(crate) fn object(&self) -> &Py<PyBytes> {
-        &self.object
+        Self { data: data.as_ptr(), len: data.len(), _object: bytes.unbind() }
     }
 }
 
 impl AsRef<[u8]> for Chunk {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `object` keeps the data where it is.
+        // SAFETY: `_object` keeps the data where it is.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 }

@@ -86,29 +86,6 @@ impl<'a, 'py> Args<'a, 'py> {
         (name, self.value(self.positional + index))
     }
 
-    /// The value of the only keyword that the method takes; any other keyword is a `TypeError` that names `method`.
-    #[inline]
-    pub(crate) fn only_keyword(
-        &self,
-        method: &str,
-        wanted: &Bound<'py, PyAny>,
-    ) -> PyResult<Option<Borrowed<'a, 'py, PyAny>>> {
-        let mut found = None;
-        for index in 0..self.keyword_count() {
-            let (name, value) = self.keyword(index);
-            // Keyword names in code are interned, so identity settles nearly every call.
-            if name.is(wanted) || name.eq(wanted)? {
-                found = Some(value);
-            } else {
-                return Err(pyo3::exceptions::PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{}'",
-                    name.str()?
-                )));
-            }
-        }
-        Ok(found)
-    }
-
     /// Refuses keywords, and any number of positional arguments outside of `least..=most`.
     pub(crate) fn expect(&self, method: &str, least: usize, most: usize) -> PyResult<()> {
         if self.keyword_count() > 0 {

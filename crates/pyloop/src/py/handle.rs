@@ -8,8 +8,9 @@
 //! cancelling it, and closing or dropping its loop empty it, and a loop's own traversal looks into handles that only
 //! the loop holds ([`Handle::visit`]).
 //!
-//! The state word is the handle's `_cancelled` slot and takes one of four singletons: `False` pending, `None` taken by
-//! a run, `True` cancelled, `Ellipsis` pending and to stay so (descriptor watchers run again and again). Whoever moves
+//! The state word is the handle's `_cancelled` slot and takes one of five singletons: `False` pending, `NotImplemented`
+//! pending with a context that other handles share (`context.rs`), `None` taken by a run, `True` cancelled, `Ellipsis`
+//! pending and to stay so (descriptor watchers run again and again). Whoever moves
 //! the word away from pending owns the rest of the words. With a GIL that move is a plain store; free-threaded builds
 //! compare and exchange.
 
@@ -20,8 +21,10 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
+use super::context;
 use super::handle_type::types;
 use super::imports::imports;
+use crate::core::LoopCore;
 
 /// Words of an `asyncio.Handle` in the order of its (sorted) slots; checked at import.
 pub(super) const SLOTS: [&str; 7] =
@@ -52,6 +55,8 @@ pub(crate) struct Parts<'a, 'py> {
     /// Borrowed references.
     pub(crate) arguments: &'a [*mut ffi::PyObject],
     pub(crate) context: Bound<'py, PyAny>,
+    /// Whether the context is a loop's snapshot, to be copied before it is entered.
+    pub(crate) shared: bool,
     pub(crate) owner: &'a Bound<'py, PyAny>,
     /// Where it was scheduled, in debug mode.
     pub(crate) traceback: Option<Bound<'py, PyAny>>,
@@ -105,7 +110,12 @@ impl Handle {
         words[CALLBACK] = parts.callback.clone().into_ptr();
         words[CONTEXT] = parts.context.into_ptr();
         words[LOOP] = parts.owner.clone().into_ptr();
-        let state = if parts.persistent { ellipsis() } else { no() };
+        debug_assert!(!(parts.persistent && parts.shared), "a watcher has a context of its own");
+        let state = match (parts.persistent, parts.shared) {
+            (true, _) => ellipsis(),
+            (false, true) => shared(),
+            (false, false) => no(),
+        };
         words[STATE] = counted(state);
         if let Some(tuple) = tuple {
             words[FIRST] = tuple.into_ptr();
@@ -145,12 +155,6 @@ impl Handle {
         RawRef(self.0.as_ptr().cast())
     }
 
-    /// Whether it still waits to be run.
-    pub(crate) fn is_pending(&self) -> bool {
-        let state = self.raw().state().load(Ordering::Relaxed);
-        state == no() || state == ellipsis()
-    }
-
     /// Cancels it, lets go of callback and arguments. Does nothing if it was cancelled before.
     pub(crate) fn cancel(&self, py: Python<'_>) -> PyResult<()> {
         cancel(self.bind(py)).map(|_| ())
@@ -161,11 +165,11 @@ impl Handle {
     /// # Errors
     /// `SystemExit` and `KeyboardInterrupt` of the callback, and what the exception handler raises.
     #[inline]
-    pub(crate) fn run(self, py: Python<'_>) -> PyResult<()> {
+    pub(crate) fn run(self, py: Python<'_>, core: &LoopCore) -> PyResult<()> {
         let raw = self.raw();
         match raw.take() {
-            Taken::Once => {
-                let result = raw.call(py);
+            Taken::Once { shared } => {
+                let result = raw.call(py, shared.then_some(core));
                 let outcome = match result {
                     Ok(()) => Ok(()),
                     Err(error) => self.failed(py, error),
@@ -190,7 +194,7 @@ impl Handle {
         let raw = self.raw();
         let held: Vec<Option<Py<PyAny>>> =
             (0..SLOTS.len()).map(|index| raw.word(py, index).map(Bound::unbind)).collect();
-        let result = raw.call(py);
+        let result = raw.call(py, None);
         let outcome = match result {
             Ok(()) => Ok(()),
             Err(error) => self.failed(py, error),
@@ -234,7 +238,7 @@ impl Handle {
 
 /// What a run found.
 enum Taken {
-    Once,
+    Once { shared: bool },
     Again,
     No,
 }
@@ -279,8 +283,10 @@ impl RawRef {
 
     #[inline]
     fn take(&self) -> Taken {
-        if self.transition(no(), none()) {
-            Taken::Once
+        if self.transition(shared(), none()) {
+            Taken::Once { shared: true }
+        } else if self.transition(no(), none()) {
+            Taken::Once { shared: false }
         } else if self.state().load(Ordering::Relaxed) == ellipsis() {
             Taken::Again
         } else {
@@ -288,9 +294,10 @@ impl RawRef {
         }
     }
 
-    /// Calls the callback in the context. The caller has taken the handle, so the words stay as they are.
+    /// Calls the callback in the context; in a copy of it if it is a snapshot of `sharing`. The caller has taken the
+    /// handle, so the words stay as they are.
     #[inline]
-    fn call(&self, py: Python<'_>) -> PyResult<()> {
+    fn call(&self, py: Python<'_>, sharing: Option<&LoopCore>) -> PyResult<()> {
         let callback = self.load(CALLBACK);
         let context = self.load(CONTEXT);
         if callback.is_null() || context.is_null() {
@@ -298,32 +305,41 @@ impl RawRef {
         }
         // SAFETY: the handle holds the context.
         let context = unsafe { Borrowed::from_ptr(py, context) };
-        super::context::run(&context, || {
-            let result = if self.is_extended(py) {
-                // SAFETY: a callable (or not, which raises) and a tuple, both held by the handle.
-                unsafe { ffi::PyObject_Call(callback, self.load(FIRST), std::ptr::null_mut()) }
-            } else {
-                // The word before the arguments is the callee's to use (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
-                let stack =
-                    [std::ptr::null_mut(), self.load(FIRST), self.load(SECOND), self.load(THIRD)];
-                let count = stack[1..].iter().take_while(|argument| !argument.is_null()).count();
-                // SAFETY: `count` live references follow the scratch word.
-                unsafe {
-                    ffi::PyObject_Vectorcall(
-                        callback,
-                        stack.as_ptr().add(1),
-                        count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-                        std::ptr::null_mut(),
-                    )
-                }
-            };
-            if result.is_null() {
-                return Err(PyErr::fetch(py));
+        match sharing {
+            Some(core) => context::run_shared(&context, &core.owner, &core.snapshots, || {
+                self.invoke(py, callback)
+            }),
+            None => context::run(&context, || self.invoke(py, callback)),
+        }
+    }
+
+    /// Calls the callback with the arguments.
+    #[inline]
+    fn invoke(&self, py: Python<'_>, callback: *mut ffi::PyObject) -> PyResult<()> {
+        let result = if self.is_extended(py) {
+            // SAFETY: a callable (or not, which raises) and a tuple, both held by the handle.
+            unsafe { ffi::PyObject_Call(callback, self.load(FIRST), std::ptr::null_mut()) }
+        } else {
+            // The word before the arguments is the callee's to use (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
+            let stack =
+                [std::ptr::null_mut(), self.load(FIRST), self.load(SECOND), self.load(THIRD)];
+            let count = stack[1..].iter().take_while(|argument| !argument.is_null()).count();
+            // SAFETY: `count` live references follow the scratch word.
+            unsafe {
+                ffi::PyObject_Vectorcall(
+                    callback,
+                    stack.as_ptr().add(1),
+                    count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
+                    std::ptr::null_mut(),
+                )
             }
-            // SAFETY: a new reference that nobody wants.
-            unsafe { ffi::Py_DECREF(result) };
-            Ok(())
-        })
+        };
+        if result.is_null() {
+            return Err(PyErr::fetch(py));
+        }
+        // SAFETY: a new reference that nobody wants.
+        unsafe { ffi::Py_DECREF(result) };
+        Ok(())
     }
 
     #[inline]
@@ -355,8 +371,13 @@ impl RawRef {
 pub(super) fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = handle.py();
     let raw = RawRef(handle.as_ptr().cast());
-    let kept = debug_representation(handle)?;
-    if raw.transition(no(), yes()) || raw.transition(ellipsis(), yes()) {
+    if [no(), shared(), ellipsis()].into_iter().any(|pending| raw.transition(pending, yes())) {
+        // In debug mode a cancelled handle goes on to show what it was.
+        let kept = if raw.is_extended(py) && raw.word(py, THIRD).is_some() {
+            Some(handle.repr()?)
+        } else {
+            None
+        };
         raw.clear(py);
         if let Some(kept) = kept {
             // SAFETY: a live handle, emptied above; the word takes over the reference.
@@ -366,15 +387,6 @@ pub(super) fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<bool> {
     }
     // Run, or running: it only says so from now on.
     Ok(raw.transition(none(), yes()))
-}
-
-/// In debug mode a cancelled handle goes on to show what it was.
-fn debug_representation<'py>(handle: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyAny>>> {
-    let raw = RawRef(handle.as_ptr().cast());
-    if raw.word(handle.py(), THIRD).is_none() || !raw.is_extended(handle.py()) {
-        return Ok(None);
-    }
-    Ok(Some(handle.repr()?.into_any()))
 }
 
 // What Python sees of the words.
@@ -387,8 +399,21 @@ pub(super) fn callback(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> 
     raw.word(py, CALLBACK)
 }
 
-pub(super) fn context(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
-    raw.word(py, CONTEXT)
+/// The context, which the caller may change: a shared one is replaced by the handle's own copy first.
+pub(super) fn context(py: Python<'_>, raw: RawRef) -> PyResult<Option<Bound<'_, PyAny>>> {
+    let Some(current) = raw.word(py, CONTEXT) else { return Ok(None) };
+    if raw.state().load(Ordering::Relaxed) != shared() {
+        return Ok(Some(current));
+    }
+    let own = context::copy(&current)?;
+    if raw.transition(shared(), no()) {
+        // SAFETY: a live handle; the word's reference is dropped after the word has changed.
+        let previous =
+            unsafe { std::mem::replace(&mut (*raw.0).words[CONTEXT], own.clone().into_ptr()) };
+        // SAFETY: the reference that the word held.
+        drop(unsafe { Bound::from_owned_ptr(py, previous) });
+    }
+    Ok(Some(own))
 }
 
 pub(super) fn owner(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
@@ -435,6 +460,12 @@ fn counted(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 fn no() -> *mut ffi::PyObject {
     // SAFETY: a singleton of the interpreter.
     unsafe { ffi::Py_False() }
+}
+
+#[inline]
+fn shared() -> *mut ffi::PyObject {
+    // SAFETY: a singleton of the interpreter.
+    unsafe { ffi::Py_NotImplemented() }
 }
 
 #[inline]

@@ -189,7 +189,7 @@ getter!(get_args, |object, raw| unbound(handle::arguments(object.py(), raw)?));
 getter!(get_cancelled, |object, raw| {
     unbound(Some(PyBool::new(object.py(), handle::is_cancelled(raw)).to_owned().into_any()))
 });
-getter!(get_context, |object, raw| unbound(handle::context(object.py(), raw)));
+getter!(get_context, |object, raw| unbound(handle::context(object.py(), raw)?));
 getter!(get_loop, |object, raw| unbound(handle::owner(object.py(), raw)));
 getter!(get_repr, |object, raw| unbound(handle::kept_representation(object.py(), raw)));
 getter!(get_traceback, |object, raw| unbound(handle::traceback(object.py(), raw)));

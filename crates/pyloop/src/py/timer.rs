@@ -63,6 +63,12 @@ impl TimerRef {
         self.object.bind(py)
     }
 
+    /// The deadline in seconds.
+    pub(crate) fn when(&self) -> f64 {
+        // SAFETY: `object` keeps the tail alive.
+        unsafe { (*self.tail).when }
+    }
+
     /// The same reference as a handle that can be run.
     #[inline]
     pub(crate) fn into_handle(self) -> Handle {
@@ -79,8 +85,7 @@ impl Entry for TimerRef {
 
     #[inline]
     fn deadline(&self) -> Deadline {
-        // SAFETY: as above.
-        clock::deadline(unsafe { (*self.tail).when })
+        clock::deadline(self.when())
     }
 }
 

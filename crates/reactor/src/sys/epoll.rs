@@ -5,18 +5,22 @@
 //! to end it within the allowance, a timerfd (which has none) covers the rest, at most a few times ten
 //! microseconds for short time-outs. Where `epoll_pwait2` is missing the timerfd serves alone.
 //!
-//! Measured on a 2-core virtual machine, kernel 6.18, ways alternating in one process (`benches/lateness.rs`);
-//! lateness p50/p99 in us:
+//! Lateness p50/p99 in us, 2-core virtual machine, kernel 6.18, little else running, ways alternating in
+//! one process; `benches/lateness.rs` repeats the comparison:
 //!
 //! | time-out | epoll_pwait2 as it is | shortened (chosen) | timerfd alone | epoll_wait (ms) |
 //! |---|---|---|---|---|
 //! | 0.3 ms | 60/117 | 10/80 | 12/83 | 765/859 |
 //! | 1 ms | 72/104 | 22/57 | 24/61 | 70/102 |
+//! | 5.5 ms | 90/3473 | 35/213 | 45/86 | 589/3188 |
+//! | 20 ms | 100/3481 | 47/3764 | 52/85 | 97/3062 |
 //! | 1.5 s | 1537 | 49 | 69 | 1557 |
 //!
-//! The timerfd is as precise, but costs another system call (0.34 us) for each new deadline; the shortened
-//! wait needed a second wait in 1 to 2 of 100 cases. Lowering the thread's timer slack instead would
-//! leak into the program's own waits, threads and children.
+//! (A p99 of milliseconds is another process on the core: it met each way in one run or another.)
+//! The timerfd is as precise, but costs another system call (0.34 us) for each new deadline: a poll that
+//! ends at once for readiness took 1.0 us with moving deadlines where the timerfd took 1.65
+//! (`benches/poll.rs`). The shortened wait needed a second wait in at most 2 of 100 cases. Lowering the
+//! thread's timer slack instead would leak into the program's own waits, threads and children.
 
 #![expect(
     unsafe_code,

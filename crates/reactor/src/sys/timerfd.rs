@@ -84,3 +84,50 @@ impl Timer {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    fn left(timer: &Timer) -> Duration {
+        let setting = rustix::time::timerfd_gettime(timer.fd.as_fd()).expect("a timerfd tells");
+        let seconds = setting.it_value.tv_sec.cast_unsigned();
+        Duration::from_secs(seconds)
+            + Duration::from_nanos(setting.it_value.tv_nsec.cast_unsigned())
+    }
+
+    #[test]
+    fn nearly_the_same_deadline_is_not_set_again() {
+        let mut timer = Timer::new().expect("a timerfd");
+        let deadline = Instant::now() + HOUR;
+        timer.arm(deadline, HOUR).expect("armed");
+        // The second time is a lie, which would show if it had been set.
+        timer.arm(deadline + TOLERANCE, 2 * HOUR).expect("armed");
+        assert!(left(&timer) <= HOUR);
+        timer
+            .arm(deadline + 2 * TOLERANCE, 2 * HOUR)
+            .expect("armed");
+        assert!(left(&timer) > HOUR);
+    }
+
+    /// Otherwise a timer that fired within the tolerance before its deadline would never fire again.
+    #[test]
+    fn expired_timer_is_set_again_for_the_same_deadline() {
+        let mut timer = Timer::new().expect("a timerfd");
+        let deadline = Instant::now() + HOUR;
+        timer.arm(deadline, HOUR).expect("armed");
+        timer.expired();
+        timer.arm(deadline, 2 * HOUR).expect("armed");
+        assert!(left(&timer) > HOUR);
+    }
+
+    #[test]
+    fn disarmed_timer_has_no_time_left() {
+        let mut timer = Timer::new().expect("a timerfd");
+        timer.arm(Instant::now() + HOUR, HOUR).expect("armed");
+        timer.disarm().expect("disarmed");
+        assert_eq!(left(&timer), Duration::ZERO);
+    }
+}

@@ -78,7 +78,7 @@ pub(crate) fn all() -> Vec<Case> {
         );
         add(
             format!("cancel the earliest until empty, {count} descending"),
-            { Box::new(move || cancel_first(count, |index| HOUR - index as u64)) },
+            Box::new(move || cancel_first(count, |index| HOUR - index as u64)),
         );
         add(
             format!("expire at once, {count} over 9 ms"),
@@ -190,8 +190,11 @@ fn expire(count: usize, within: Deadline, steps: u64) -> f64 {
     figure
 }
 
+/// Makes a deadline of a random number.
+type Shape = fn(u64) -> Deadline;
+
 pub(crate) fn report_memory(filter: &str) {
-    let shapes: [(&str, fn(u64) -> Deadline); 4] = [
+    let shapes: [(&str, Shape); 4] = [
         ("memory, 1000000 random in an hour", |random| random % HOUR),
         ("memory, 1000000 random in a day", |random| {
             random % (24 * HOUR)

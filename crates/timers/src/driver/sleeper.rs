@@ -29,6 +29,11 @@ mod linux {
 
     impl Sleeper {
         /// To be called within a tokio runtime.
+        // `allow` and not `expect`: tokio before 1.54 does not know the unsafe successor yet.
+        #[allow(
+            deprecated,
+            reason = "its successor is unsafe, for descriptors that close while registered; an `OwnedFd` does not"
+        )]
         pub(in crate::driver) fn new() -> io::Result<Self> {
             let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
             let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;

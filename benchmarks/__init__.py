@@ -1,0 +1,1 @@
+"""pyloop measured against stock asyncio and every other loop that is installed."""

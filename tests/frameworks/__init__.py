@@ -1,0 +1,1 @@
+"""Programs written with well-known libraries, each on stock asyncio and on pyloop."""
