@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-import types
 from asyncio import base_events, coroutines, format_helpers
-from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -34,31 +32,16 @@ def callback_failed(loop: PyLoop, handle: Any, error: BaseException) -> None:
 
 def run_watched(loop: PyLoop, handle: Handle, run: Callable[[], None]) -> None:
     """Runs one handle in debug mode: a slow one is logged."""
-    description = None
     loop._current_handle = handle
     started = time.monotonic()
     try:
-        # Running empties the handle; what it was is needed only if it turns out to be slow.
-        callback, arguments = handle._callback, handle._args  # type: ignore[attr-defined]
         run()
     finally:
         loop._current_handle = None
     elapsed = time.monotonic() - started
     if elapsed >= loop.slow_callback_duration:
-        description = _describe(handle, callback, arguments)
-        logger.warning("Executing %s took %.3f seconds", description, elapsed)
-
-
-def _describe(handle: Handle, callback: Any, arguments: tuple[Any, ...] | None) -> str:
-    """A handle that has run, as asyncio would show it."""
-    shown = types.SimpleNamespace(_callback=callback, _args=arguments or ())
-    owner = getattr(callback, "__self__", None)
-    if owner is not None and base_events.tasks is not None and base_events.futures.isfuture(owner):
-        return repr(owner)  # The step of a task: the task says more.
-    source = format_helpers._format_callback_source(  # type: ignore[attr-defined]
-        shown._callback, shown._args
-    )
-    return f"<{type(handle).__name__} {source}>"
+        shown = base_events._format_handle(handle)  # type: ignore[attr-defined]
+        base_events.logger.warning("Executing %s took %.3f seconds", shown, elapsed)
 
 
 def check_callback(callback: Any, method: str) -> None:

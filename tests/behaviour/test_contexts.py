@@ -72,7 +72,7 @@ def test_the_context_is_captured_when_the_callback_is_scheduled(loop: Loop, sche
 def test_an_explicit_context_is_used(loop: Loop, schedule: Any) -> None:
     seen: list[str] = []
     context = context_with("explicit")
-    schedule(loop, lambda: (seen.append(variable.get()), variable.set("changed inside")), context=context)
+    schedule(loop, lambda: (seen.append(variable.get()), variable.set("changed inside")), context=context)  # type: ignore[func-returns-value]
     run_until(loop, lambda: seen)
     assert seen == ["explicit"]
     assert context[variable] == "changed inside"

@@ -42,7 +42,7 @@ def test_debug_mode_is_off_by_default_and_can_be_switched(loop: Loop) -> None:
 
 
 def test_a_slow_callback_is_logged(debug_loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    debug_loop.slow_callback_duration = 0.005  # type: ignore[attr-defined]
+    debug_loop.slow_callback_duration = 0.005
     debug_loop.call_soon(occupy, 0.01)
     turn(debug_loop)
     (message,) = [text for text in warnings_of(caplog) if "occupy" in text]
@@ -52,14 +52,14 @@ def test_a_slow_callback_is_logged(debug_loop: Loop, caplog: pytest.LogCaptureFi
 
 
 def test_a_slow_timer_is_logged(debug_loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    debug_loop.slow_callback_duration = 0.005  # type: ignore[attr-defined]
+    debug_loop.slow_callback_duration = 0.005
     debug_loop.call_later(0, occupy, 0.01)
     turn(debug_loop, 2)
     assert any(text.startswith("Executing <TimerHandle ") for text in warnings_of(caplog))
 
 
 def test_a_slow_task_step_is_logged_with_the_task(debug_loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    debug_loop.slow_callback_duration = 0.005  # type: ignore[attr-defined]
+    debug_loop.slow_callback_duration = 0.005
 
     async def slow_coroutine() -> None:
         occupy(0.01)
@@ -69,21 +69,21 @@ def test_a_slow_task_step_is_logged_with_the_task(debug_loop: Loop, caplog: pyte
 
 
 def test_a_quick_callback_is_not_logged(debug_loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    debug_loop.slow_callback_duration = 5  # type: ignore[attr-defined]
+    debug_loop.slow_callback_duration = 5
     debug_loop.call_soon(lambda: None)
     turn(debug_loop)
     assert warnings_of(caplog) == []
 
 
 def test_outside_debug_mode_nothing_is_slow(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    loop.slow_callback_duration = 0.001  # type: ignore[attr-defined]
+    loop.slow_callback_duration = 0.001
     loop.call_soon(occupy, 0.005)
     turn(loop)
     assert warnings_of(caplog) == []
 
 
 def test_the_threshold_is_a_tenth_of_a_second_by_default(loop: Loop) -> None:
-    assert loop.slow_callback_duration == 0.1  # type: ignore[attr-defined]
+    assert loop.slow_callback_duration == 0.1
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_another_thread_may_schedule_on_a_loop_that_does_not_run(debug_loop: Loo
 
 
 def test_debug_mode_takes_effect_while_the_loop_runs(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
-    loop.slow_callback_duration = 0.005  # type: ignore[attr-defined]
+    loop.slow_callback_duration = 0.005
 
     async def main() -> None:
         loop.set_debug(True)

@@ -97,9 +97,7 @@ def test_a_handler_must_be_callable(loop: Loop) -> None:
         loop.set_exception_handler("not callable")  # type: ignore[arg-type]
 
 
-def test_a_handler_that_raises_is_reported_and_the_loop_goes_on(
-    loop: Loop, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_handler_that_raises_is_reported_and_the_loop_goes_on(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
     seen: list[str] = []
 
     def handler(_loop: Loop, _context: dict[str, Any]) -> None:

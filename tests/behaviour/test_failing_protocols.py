@@ -127,9 +127,7 @@ def test_an_error_of_a_buffered_protocol_ends_the_connection(
     check_the_loop_still_works(loop)
 
 
-@pytest.mark.parametrize(
-    "buffer", [bytearray(), b"read-only", "text", 5], ids=["empty", "read-only", "text", "number"]
-)
+@pytest.mark.parametrize("buffer", [bytearray(), b"read-only", "text", 5], ids=["empty", "read-only", "text", "number"])
 def test_a_buffer_that_cannot_be_filled_ends_the_connection(
     loop: Loop, reports: list[dict[str, Any]], buffer: Any
 ) -> None:

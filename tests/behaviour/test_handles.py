@@ -117,7 +117,7 @@ def test_closing_the_loop_lets_go_of_what_was_scheduled(loop: Loop, schedule: An
 def test_a_handle_can_be_weakly_referenced(loop: Loop, schedule: Any) -> None:
     handle = schedule(loop, callback)
     assert weakref.ref(handle)() is handle
-    handle.cancel()
+    handle.cancel()  # type: ignore[union-attr]
 
 
 @every_kind

@@ -15,7 +15,17 @@ from typing import Any
 
 import pytest
 
-from .support import Loop, LoopFactory, Recorder, collect_until_dead, descriptor_names, open_descriptors, run, turns, until
+from .support import (
+    Loop,
+    LoopFactory,
+    Recorder,
+    collect_until_dead,
+    descriptor_names,
+    open_descriptors,
+    run,
+    turns,
+    until,
+)
 
 REPETITIONS = 1000
 
@@ -202,7 +212,7 @@ def test_a_closed_connection_is_free_of_reference_cycles(loop: Loop) -> None:
         await server.wait_closed()
         await turns(2)
         protocol.transport = None
-        return watched + server_side
+        return watched + server_side  # type: ignore[return-value]
 
     collect_until_dead(*run(loop, main()))
 

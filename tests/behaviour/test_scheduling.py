@@ -44,10 +44,10 @@ def test_callbacks_take_no_unknown_keywords(loop: Loop) -> None:
 
 def test_the_callback_may_be_given_by_name(loop: Loop) -> None:
     seen: list[str] = []
-    loop.call_soon(callback=lambda: seen.append("soon"))  # type: ignore[call-arg]
-    loop.call_soon_threadsafe(callback=lambda: seen.append("threadsafe"))  # type: ignore[call-arg]
-    loop.call_later(delay=0, callback=lambda: seen.append("later"))  # type: ignore[call-arg]
-    loop.call_at(when=loop.time(), callback=lambda: seen.append("at"))  # type: ignore[call-arg]
+    loop.call_soon(callback=lambda: seen.append("soon"))
+    loop.call_soon_threadsafe(callback=lambda: seen.append("threadsafe"))
+    loop.call_later(delay=0, callback=lambda: seen.append("later"))
+    loop.call_at(when=loop.time(), callback=lambda: seen.append("at"))
     run_until(loop, lambda: len(seen) == 4)
     assert seen == ["soon", "threadsafe", "later", "at"]
 
@@ -206,7 +206,7 @@ def test_threadsafe_callbacks_of_each_thread_keep_their_order(loop: Loop) -> Non
         loop.call_soon_threadsafe(done)
 
     threads = [threading.Thread(target=sender, args=(name,)) for name in range(4)]
-    loop.call_soon(lambda: [thread.start() for thread in threads])
+    loop.call_soon(lambda: [thread.start() for thread in threads])  # type: ignore[func-returns-value]
     loop.run_forever()
     for thread in threads:
         thread.join(20)

@@ -136,7 +136,7 @@ def test_serving_can_start_later(loop: Loop) -> None:
 def test_a_port_in_use_is_an_error_that_names_the_address(loop: Loop) -> None:
     async def main() -> None:
         with listening_socket() as listener:
-            with pytest.raises(OSError, match="127.0.0.1") as caught:
+            with pytest.raises(OSError, match=r"127\.0\.0\.1") as caught:
                 await loop.create_server(Recorder, *listener.getsockname())
             assert caught.value.errno == errno.EADDRINUSE
 

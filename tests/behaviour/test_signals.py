@@ -88,7 +88,7 @@ def python_level_handler(handler: Callable[[], None]) -> Iterator[Callable[[], N
 
 
 def test_a_python_level_handler_runs_while_the_loop_is_idle(loop: Loop) -> None:
-    with python_level_handler(lambda: loop.call_soon_threadsafe(loop.stop) and None) as start:
+    with python_level_handler(lambda: loop.call_soon_threadsafe(loop.stop) and None) as start:  # type: ignore[arg-type]
         loop.call_soon(loop.call_soon, start)
         loop.run_forever()
 

@@ -12,7 +12,9 @@ import pytest
 from .support import Loop, free_port, listening_socket, receive_all, receive_exactly, run, socket_pair, turns
 
 Pair = tuple[socket.socket, socket.socket]
-recvfrom = pytest.mark.skipif(sys.version_info < (3, 11), reason="sock_recvfrom and sock_sendto are new in CPython 3.11")
+recvfrom = pytest.mark.skipif(
+    sys.version_info < (3, 11), reason="sock_recvfrom and sock_sendto are new in CPython 3.11"
+)
 
 
 @pytest.fixture
@@ -111,9 +113,9 @@ def test_sendall_sends_everything(loop: Loop, pair: Pair) -> None:
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview], ids=["bytes", "bytearray", "memoryview"])
 def test_sendall_takes_any_buffer(loop: Loop, pair: Pair, make: type) -> None:
     async def main() -> None:
-        assert await loop.sock_sendall(pair[0], make(b"data")) is None
+        assert await loop.sock_sendall(pair[0], make(b"data")) is None  # type: ignore[func-returns-value]
         assert await loop.sock_recv(pair[1], 100) == b"data"
-        assert await loop.sock_sendall(pair[0], make(b"")) is None
+        assert await loop.sock_sendall(pair[0], make(b"")) is None  # type: ignore[func-returns-value]
 
     run(loop, main())
 
@@ -148,7 +150,7 @@ def test_connect_and_accept(loop: Loop) -> None:
         with listening_socket() as listener, socket.socket() as client:
             client.setblocking(False)
             accepting = asyncio.ensure_future(loop.sock_accept(listener))
-            assert await loop.sock_connect(client, listener.getsockname()) is None
+            assert await loop.sock_connect(client, listener.getsockname()) is None  # type: ignore[func-returns-value]
             accepted, address = await accepting
             with accepted:
                 assert address == client.getsockname()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import socket
+import sys
 import weakref
 from typing import Any
 
@@ -83,7 +84,7 @@ def test_received_data_is_bytes_of_its_own(loop: Loop) -> None:
         async with transport_over(protocol) as (_, peer):
             for number in range(20):
                 peer.send(b"%02d" % number)
-                await until(lambda number=number: b"".join(protocol.parts).endswith(b"%02d" % number))
+                await until(lambda number=number: b"".join(protocol.parts).endswith(b"%02d" % number))  # type: ignore[misc]
             assert all(type(part) is bytes for part in protocol.parts)
             assert b"".join(protocol.parts) == b"".join(b"%02d" % number for number in range(20))
 
@@ -119,7 +120,10 @@ def test_pausing_holds_back_data_and_resuming_lets_it_through(loop: Loop, protoc
     run(loop, main())
 
 
-def test_pausing_in_connection_made_works(loop: Loop) -> None:
+def test_pausing_in_connection_made_works(loop: Loop, loop_name: str) -> None:
+    if loop_name == "asyncio" and sys.version_info < (3, 11):
+        pytest.skip("CPython 3.10 starts to read all the same")
+
     class Pausing(Recorder):
         def connection_made(self, transport: Any) -> None:
             super().connection_made(transport)
@@ -310,7 +314,7 @@ def test_abort_after_close_and_close_after_abort_are_harmless(loop: Loop) -> Non
             async with transport_over(protocol) as (transport, _):
                 getattr(transport, first)()
                 getattr(transport, second)()
-                await until(lambda protocol=protocol: protocol.lost)
+                await until(lambda protocol=protocol: protocol.lost)  # type: ignore[misc]
                 await turns(2)
                 assert protocol.calls == ["connection_made", "connection_lost"]
 
@@ -348,137 +352,18 @@ def test_a_transport_that_was_not_closed_warns(loop: Loop) -> None:
             await turns(1)
             gc.collect()
         assert peer.recv(1) == b""
-        ours.detach() if ours.fileno() == -1 else ours.close()
         peer.close()
 
     run(loop, main())
 
 
-def test_a_closed_transport_dies_without_the_collector(loop: Loop) -> None:
-    async def main() -> list[Any]:
+def test_a_closed_transport_is_freed(loop: Loop) -> None:
+    async def main() -> list[weakref.ref[Any]]:
         protocol = Recorder()
         async with transport_over(protocol) as (transport, _):
             transport.close()
             await until(lambda: protocol.lost)
-            watched = [weakref.ref(transport), weakref.ref(protocol)]
             protocol.transport = None
-        del transport, protocol
-        return watched
+            return [weakref.ref(transport), weakref.ref(protocol)]
 
-    watched = run(loop, main())
-    collect_until_dead(*watched)
-
-
-# Information and identity
-
-
-def test_a_transport_is_an_asyncio_transport(loop: Loop) -> None:
-    async def main() -> None:
-        async with transport_over(Recorder()) as (transport, _):
-            assert isinstance(transport, asyncio.Transport)
-            assert isinstance(transport, asyncio.ReadTransport)
-            assert isinstance(transport, asyncio.WriteTransport)
-
-    run(loop, main())
-
-
-def test_extra_info_tells_about_the_socket(loop: Loop) -> None:
-    async def main() -> None:
-        with listening_socket() as listener:
-            protocol = Recorder()
-            transport, _ = await loop.create_connection(lambda: protocol, *listener.getsockname())
-            accepted, address = await loop.sock_accept(listener)
-            assert transport.get_extra_info("peername") == listener.getsockname()
-            assert transport.get_extra_info("sockname") == address
-            wrapped = transport.get_extra_info("socket")
-            assert wrapped.fileno() >= 0
-            assert wrapped.family == socket.AF_INET
-            assert wrapped.type == socket.SOCK_STREAM
-            assert wrapped.getsockname() == address
-            assert wrapped.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY) != 0
-            assert type(wrapped) is asyncio.trsock.TransportSocket  # type: ignore[attr-defined]
-            assert transport.get_extra_info("nothing known") is None
-            assert transport.get_extra_info("nothing known", "default") == "default"
-            assert transport.get_extra_info("sslcontext") is None
-            accepted.close()
-            await until(lambda: protocol.lost)
-            assert transport.get_extra_info("peername") == listener.getsockname()
-
-    run(loop, main())
-
-
-def test_the_protocol_can_be_exchanged(loop: Loop) -> None:
-    async def main() -> None:
-        first, second, third = Recorder(), Recorder(), BufferedRecorder()
-        second.calls.append("taken over")
-        third.calls.append("taken over")
-        async with transport_over(first) as (transport, peer):
-            assert transport.get_protocol() is first
-            peer.send(b"1")
-            await until(lambda: first.received)
-            transport.set_protocol(second)
-            assert transport.get_protocol() is second
-            peer.send(b"2")
-            await until(lambda: second.received)
-            transport.set_protocol(third)
-            peer.send(b"3")
-            await until(lambda: third.received)
-            peer.close()
-            await until(lambda: third.lost)
-        assert (first.received, second.received, third.received) == (b"1", b"2", b"3")
-        assert not first.lost
-        assert not second.lost
-
-    run(loop, main())
-
-
-def test_attributes_can_be_set_on_a_transport(loop: Loop) -> None:
-    async def main() -> None:
-        async with transport_over(Recorder()) as (transport, _):
-            transport.note = "mine"
-            assert transport.note == "mine"
-
-    run(loop, main())
-
-
-def test_repr_tells_the_state(loop: Loop) -> None:
-    async def main() -> None:
-        protocol = Recorder()
-        async with transport_over(protocol) as (transport, _):
-            descriptor = transport.get_extra_info("socket").fileno()
-            assert f"fd={descriptor}" in repr(transport)
-            transport.close()
-            assert "clos" in repr(transport)
-            await until(lambda: protocol.lost)
-            assert "closed" in repr(transport)
-
-    run(loop, main())
-
-
-def test_an_accepted_socket_can_be_given_a_transport(loop: Loop) -> None:
-    async def main() -> None:
-        with listening_socket() as listener, socket.socket() as client:
-            client.setblocking(False)
-            await loop.sock_connect(client, listener.getsockname())
-            accepted, _ = await loop.sock_accept(listener)
-            protocol = Recorder()
-            transport, given = await loop.connect_accepted_socket(lambda: protocol, accepted)
-            assert given is protocol
-            client.send(b"x")
-            await until(lambda: protocol.received == b"x")
-            transport.close()
-            await until(lambda: protocol.lost)
-
-    run(loop, main())
-
-
-def test_only_stream_sockets_can_be_given(loop: Loop) -> None:
-    async def main() -> None:
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams:
-            datagrams.setblocking(False)
-            with pytest.raises(ValueError, match="Stream Socket was expected"):
-                await loop.create_connection(Recorder, sock=datagrams)
-            with pytest.raises(ValueError, match="Stream Socket was expected"):
-                await loop.connect_accepted_socket(Recorder, datagrams)
-
-    run(loop, main())
+    collect_until_dead(*run(loop, main()))

@@ -35,7 +35,9 @@ def main() -> int:
     settings = Settings(arguments.loop, arguments.limit, test_lib.path)
     classes = _classes(settings, arguments.only)
     judge = Judge(settings, interpreter)
-    stale = judge.stale_rules(f"{name}.{test}" for name, tests in classes for test in tests) if not arguments.only else []
+    stale = (
+        judge.stale_rules(f"{name}.{test}" for name, tests in classes for test in tests) if not arguments.only else []
+    )
     reports = []
     with concurrent.futures.ThreadPoolExecutor(arguments.jobs) as pool:
         for done in concurrent.futures.as_completed([pool.submit(judge.judge, *item) for item in classes]):
@@ -72,7 +74,10 @@ def _classes(settings: Settings, only: list[str]) -> list[tuple[str, list[str]]]
 
 def _print_class(report: ClassReport, *, verbose: bool) -> None:
     counts = report.count()
-    print(f"{report.class_id}: " + ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts) if counts[verdict]))
+    print(
+        f"{report.class_id}: "
+        + ", ".join(f"{counts[verdict]} {verdict}" for verdict in sorted(counts) if counts[verdict])
+    )
     for finding in report.findings if verbose else []:
         print(f"    {finding.verdict:15} {finding.test_id}")
     for finding in report.failures():
@@ -116,7 +121,11 @@ def _counts(counts: Counter[str]) -> Iterator[str]:
         ("passed without making a loop", counts["without a loop"]),
         ("not applicable", counts["not applicable"]),
     ):
-        share = f"  ({100 * number / run:.2f} %)" if run and name.startswith(("passed", "expected")) and "without" not in name else ""
+        share = (
+            f"  ({100 * number / run:.2f} %)"
+            if run and name.startswith(("passed", "expected")) and "without" not in name
+            else ""
+        )
         yield f"  {name:38} {number:5}{share}"
 
 

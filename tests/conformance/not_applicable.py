@@ -9,9 +9,7 @@ from __future__ import annotations
 from .rules import Rule
 
 
-def _line(
-    pattern: str, reason: str, since: tuple[int, int] = (3, 10), until: tuple[int, int] = (3, 99)
-) -> Rule:
+def _line(pattern: str, reason: str, since: tuple[int, int] = (3, 10), until: tuple[int, int] = (3, 99)) -> Rule:
     return Rule(pattern, "not applicable", reason, since, until)
 
 
@@ -21,7 +19,9 @@ _SCHEDULER = "calls or inspects the selector loop's private scheduler (`_run_onc
 _SCRIPTED_SELECTOR = "scripts the mock that takes the place of the loop's selector"
 _MOCK_SOCKETS = "connects or binds mocks of sockets, which have no descriptor that a kernel could watch"
 _PRIVATE_ACCEPT = "calls the selector loop's private `_accept_connection` with a mock socket"
-_MOCK_SIGNAL = "replaces the `signal` or `sys` that the standard library's unix_events imported, or looks at its handlers"
+_MOCK_SIGNAL = (
+    "replaces the `signal` or `sys` that the standard library's unix_events imported, or looks at its handlers"
+)
 
 NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_proactor_events.*", "builds the proactor loop and its transports around mocks"),
@@ -52,9 +52,7 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name", _MOCK_SOCKETS),
-    _line(
-        "test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined", _MOCK_SOCKETS
-    ),
+    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined", _MOCK_SOCKETS),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler", _MOCK_SIGNAL),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler_install_error*", _MOCK_SIGNAL),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler_setup_error", _MOCK_SIGNAL),

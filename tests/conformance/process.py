@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -105,16 +106,12 @@ def _wait(child: subprocess.Popen[bytes], seconds: float) -> int | None:
     except subprocess.TimeoutExpired:
         return None
     finally:
-        try:
+        with contextlib.suppress(ProcessLookupError):  # the usual case: nothing was left
             os.killpg(child.pid, signal.SIGKILL)
-        except ProcessLookupError:
-            pass  # the usual case: nothing was left
         child.wait()
 
 
-def _read_events(
-    events: pathlib.Path, tests: list[str], status: int | None, written: str, result: ClassRun
-) -> None:
+def _read_events(events: pathlib.Path, tests: list[str], status: int | None, written: str, result: ClassRun) -> None:
     running: str | None = None
     for line in events.read_text(encoding="utf-8").splitlines() if events.exists() else []:
         event: dict[str, Any] = json.loads(line)

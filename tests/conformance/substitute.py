@@ -2,8 +2,8 @@
 
 Nothing on disk is touched. The tests reach a loop in four ways, and each is led to the loop under test: the default
 policy, the names `asyncio.SelectorEventLoop` and `asyncio.EventLoop`, `create_event_loop()` of the mixin classes, and
-`new_test_loop()`, which otherwise hands out a simulation. Three more classes complete a bare `BaseEventLoop` with mocks;
-a complete loop needs none of them, and most of those tests hold for it as well.
+`new_test_loop()`, which otherwise hands out a simulation. Some classes complete a bare `BaseEventLoop` with mocks; a
+complete loop needs none of them, and most of those tests hold for it as well.
 """
 
 from __future__ import annotations

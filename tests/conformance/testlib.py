@@ -32,7 +32,9 @@ def find_test_lib(given: pathlib.Path | None, interpreter: Interpreter) -> TestL
     cached = cache_folder() / "test-lib" / f"{interpreter.version[0]}.{interpreter.version[1]}"
     if _complete(cached):
         return TestLib(cached)
-    return f"CPython {interpreter.tag} has no `test.test_asyncio`, and {cached} has none: run scripts/fetch_test_suite.sh"
+    return (
+        f"CPython {interpreter.tag} has no `test.test_asyncio`, and {cached} has none: run scripts/fetch_test_suite.sh"
+    )
 
 
 def cache_folder() -> pathlib.Path:

@@ -84,7 +84,7 @@ class Judge:
         report.fixture_errors = run.fixture_errors
         for test, outcome in run.outcomes.items():
             report.findings.append(self._weigh(f"{class_id}.{test}", outcome))
-        self._try_again(report)
+        self._try_again(report, applying)
         return report
 
     def _weigh(self, test_id: str, outcome: Outcome) -> Finding:
@@ -101,34 +101,29 @@ class Judge:
             return Finding(test_id, "failed", f"passed, though listed as an expected failure ({rule.pattern})")
         return Finding(test_id, "passed" if outcome.loops else "without a loop")
 
-    def _try_again(self, report: ClassReport) -> None:
-        """Runs failed tests on stock asyncio, and those that pass there once more, alone, on the loop under test.
+    def _try_again(self, report: ClassReport, applying: list[str]) -> None:
+        """Runs the class once more on stock asyncio, then on the loop under test: all of it, as order may matter.
 
         CPython's tests assume much about machine and network, and many race a clock: what stock asyncio fails here
         says nothing about another loop. Both kinds of second chance are reported by name.
         """
         retriable = [finding for finding in report.failures() if self._expected.find(finding.test_id) is None]
-        if self._settings.loop != "asyncio":
-            stock = dataclasses.replace(self._settings, loop="asyncio")
-            bad_on_stock = _bad(stock, report.class_id, retriable)
+        if retriable and self._settings.loop != "asyncio":
+            good_on_stock = _good(dataclasses.replace(self._settings, loop="asyncio"), report.class_id, applying)
             for finding in retriable:
-                if finding.test_id in bad_on_stock:
-                    finding.verdict = "void"
+                finding.verdict = "failed" if finding.test_id in good_on_stock else "void"
             retriable = [finding for finding in retriable if finding.verdict == "failed"]
-        if len(retriable) > _SECOND_CHANCES:
-            return
-        for finding in retriable:
-            if not _bad(self._settings, report.class_id, [finding]):
-                finding.verdict = "unsteady"
+        if 0 < len(retriable) <= _SECOND_CHANCES:
+            good_now = _good(self._settings, report.class_id, applying)
+            for finding in retriable:
+                finding.verdict = "unsteady" if finding.test_id in good_now else "failed"
 
 
 # A class in which more than this many tests fail is broken, not unsteady.
 _SECOND_CHANCES = 4
 
 
-def _bad(settings: Settings, class_id: str, findings: list[Finding]) -> set[str]:
-    """Runs the tests of `findings` again, in one process, and returns the ids of those that go wrong."""
-    tests = [finding.test_id.rpartition(".")[2] for finding in findings]
+def _good(settings: Settings, class_id: str, tests: list[str]) -> set[str]:
+    """Runs the tests of a class again, and returns the ids of those that do not go wrong."""
     run = run_tests(settings, class_id, tests)
-    fine = {test for test, outcome in run.outcomes.items() if not outcome.bad}
-    return {f"{class_id}.{test}" for test in tests if test not in fine}
+    return {f"{class_id}.{test}" for test, outcome in run.outcomes.items() if not outcome.bad}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import faulthandler
+import gc
 import importlib
 import json
 import pathlib
@@ -37,6 +38,8 @@ class Recorder(unittest.TestResult):
     def startTest(self, test: unittest.TestCase) -> None:
         """Announces `test` and arms the watchdog."""
         super().startTest(test)
+        if self._outcome != "passed":
+            gc.collect()  # what a failed test left open would otherwise be reported to a later test
         self._outcome, self._details = "passed", []
         self._created_before = self._loop.created
         self._write(event="start", test=_name(test))
@@ -107,7 +110,7 @@ def _name(test: unittest.TestCase) -> str:
 
 
 def list_tests() -> dict[str, dict[str, list[str]]]:
-    """Returns every test of `test.test_asyncio` as {module: {class: [test]}}; modules that skip themselves are empty."""
+    """Returns every test of `test.test_asyncio` as {module: {class: [test]}}; a module that skips itself is empty."""
     package = importlib.import_module("test.test_asyncio")
     loader = unittest.TestLoader()
     found: dict[str, dict[str, list[str]]] = {}

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import pathlib
+import socket as sockets
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -15,8 +16,8 @@ from .conftest import Certificates
 
 pytest.importorskip("aiohttp", reason="aiohttp is not installed: install it to run these programs")
 
-import aiohttp  # noqa: E402
-from aiohttp import web  # noqa: E402
+import aiohttp
+from aiohttp import web
 
 Run = Callable[[Awaitable[Any]], Any]
 
@@ -77,7 +78,7 @@ async def _serving(tls: Certificates | None) -> AsyncIterator[str]:
 @contextlib.asynccontextmanager
 async def _client(tls: Certificates | None) -> AsyncIterator[aiohttp.ClientSession]:
     # An IPv4 server: `localhost` may name both families.
-    connector = aiohttp.TCPConnector(ssl=tls.client_context() if tls else True, family=2)
+    connector = aiohttp.TCPConnector(ssl=tls.client_context() if tls else True, family=sockets.AF_INET)
     async with aiohttp.ClientSession(connector=connector) as session:
         yield session
 

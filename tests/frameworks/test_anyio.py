@@ -14,11 +14,11 @@ from .conftest import Certificates
 
 pytest.importorskip("anyio", reason="anyio is not installed: install it to run these programs")
 
-import anyio  # noqa: E402
-import anyio.from_thread  # noqa: E402
-import anyio.to_thread  # noqa: E402
-from anyio.abc import ByteStream, TaskStatus  # noqa: E402
-from anyio.streams.tls import TLSListener, TLSStream  # noqa: E402
+import anyio
+import anyio.from_thread
+import anyio.to_thread
+from anyio.abc import ByteStream, TaskStatus
+from anyio.streams.tls import TLSListener, TLSStream
 
 Run = Callable[[Callable[[], Awaitable[Any]]], Any]
 

@@ -15,7 +15,7 @@ from .conftest import Certificates
 
 pytest.importorskip("httpx", reason="httpx is not installed: install it to run these programs")
 
-import httpx  # noqa: E402
+import httpx
 
 Run = Callable[[Awaitable[Any]], Any]
 
@@ -72,8 +72,10 @@ class _Server(ThreadingHTTPServer):
 
 @contextlib.contextmanager
 def _serving(tls: Certificates | None) -> Iterator[str]:
-    handler = type("Handler", (_Handler,), {"ending": threading.Event()})
-    with _Server(("127.0.0.1", 0), handler) as server:
+    class Handler(_Handler):
+        ending = threading.Event()
+
+    with _Server(("127.0.0.1", 0), Handler) as server:
         if tls:
             # The handshake in the thread of the connection, where a slow client holds up nobody else.
             context = tls.server_context()
@@ -84,7 +86,7 @@ def _serving(tls: Certificates | None) -> Iterator[str]:
             port = server.server_address[1]
             yield f"https://localhost:{port}" if tls else f"http://127.0.0.1:{port}"
         finally:
-            handler.ending.set()
+            Handler.ending.set()
             server.shutdown()
             thread.join()
 

@@ -15,7 +15,7 @@ from .conftest import Certificates
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: install it to run these programs")
 
-import uvicorn  # noqa: E402
+import uvicorn
 
 Run = Callable[[Awaitable[Any]], Any]
 
@@ -87,10 +87,9 @@ async def _serving(application: Application, parser: str, tls: Certificates | No
 
 def _ask(port: int, tls: Certificates | None, bodies: list[bytes]) -> list[bytes]:
     """Posts each body over one kept-alive connection, with the standard library's blocking client."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     if tls:
         connection = http.client.HTTPSConnection("localhost", port, timeout=20, context=tls.client_context())
-    else:
-        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     answers = []
     with contextlib.closing(connection):
         for number, body in enumerate(bodies):

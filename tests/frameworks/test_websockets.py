@@ -13,9 +13,9 @@ from .conftest import Certificates
 
 pytest.importorskip("websockets.asyncio.server", reason="websockets >= 13 is not installed: install it to run these")
 
-from websockets.asyncio.client import connect  # noqa: E402
-from websockets.asyncio.server import ServerConnection, serve  # noqa: E402
-from websockets.exceptions import ConnectionClosedError  # noqa: E402
+from websockets.asyncio.client import connect
+from websockets.asyncio.server import ServerConnection, serve
+from websockets.exceptions import ConnectionClosedError
 
 Run = Callable[[Awaitable[Any]], Any]
 

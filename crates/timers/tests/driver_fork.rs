@@ -1,9 +1,12 @@
 //! A child after a fork gets a driver of its own, and a process that hands nothing over has no thread.
 //!
 //! Without the test harness: a fork wants a process whose threads are known.
-#![expect(
-    unsafe_code,
-    reason = "there is no safe fork; this file calls fork, waitpid and _exit"
+#![cfg_attr(
+    not(loom),
+    expect(
+        unsafe_code,
+        reason = "there is no safe fork; this file calls fork, waitpid and _exit"
+    )
 )]
 
 #[cfg(loom)]

@@ -5,7 +5,6 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use engine::{Poll, PollInputs, plan_poll};
-use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use reactor::{Event, Events, Reactor};
@@ -264,9 +263,11 @@ impl Run<'_, '_> {
     #[cold]
     fn run_watched(&self, handle: Handle) -> PyResult<()> {
         let py = self.object.py();
-        let runner = Py::new(py, PendingRun { handle: Mutex::new(Some(handle.clone_ref(py))), owner: self.object.clone().unbind() })?;
-        imports(py).run_watched.call1(py, (self.object, handle.into_bound(py), runner))?;
-        Ok(())
+        let run = PendingRun { handle: handle.clone_ref(py), owner: self.object.clone().unbind() };
+        let outcome =
+            imports(py).run_watched.call1(py, (self.object, handle.bind(py), Py::new(py, run)?));
+        handle.finish(py);
+        outcome.map(drop)
     }
 
     /// Sends what transports were given since the last flush.
@@ -297,14 +298,13 @@ impl Run<'_, '_> {
 /// Runs one handle when called: what `run_watched` is given to call.
 #[pyclass(frozen, module = "pyloop._pyloop")]
 struct PendingRun {
-    handle: Mutex<Option<Handle>>,
+    handle: Handle,
     owner: Py<LoopCore>,
 }
 
 #[pymethods]
 impl PendingRun {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        let handle = self.handle.lock().take();
-        handle.map_or(Ok(()), |handle| handle.run(py, self.owner.get()))
+        self.handle.run_kept(py, self.owner.get())
     }
 }

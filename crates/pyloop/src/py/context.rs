@@ -17,6 +17,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 
 use super::cell::{Access, LoopCell, Owner};
+use crate::core::wrong_thread;
 
 /// A copy of the calling thread's current context, as `contextvars.copy_context()` makes it.
 #[inline]
@@ -219,34 +220,38 @@ fn renew<'py>(
     Ok((fresh, true))
 }
 
-/// Runs `body` in a context that has the variables of `snapshot`.
+/// A context with the variables of `snapshot`, for one callback to run in.
 #[inline]
-pub(crate) fn run_shared<R>(
-    snapshot: &Bound<'_, PyAny>,
+pub(crate) fn runner<'py>(
+    snapshot: &Bound<'py, PyAny>,
     owner: &Owner,
     cell: &LoopCell<Snapshots>,
-    body: impl FnOnce() -> PyResult<R>,
-) -> PyResult<R> {
+) -> PyResult<Bound<'py, PyAny>> {
     let py = snapshot.py();
-    let access = || owner.access(py).ok_or_else(crate::core::wrong_thread);
-    let wanted = layout(py).map(|layout| layout.vars(snapshot.as_ptr()));
-    let last = cell.with(&access()?, |shared| shared.runner.take());
-    let runner = match last {
-        Some(last)
-            // Nobody kept it, and the variables are what they were when it was copied.
-            if last.get_refcnt(py) == 1
-                && layout(py).map(|layout| layout.vars(last.as_ptr())) == wanted =>
+    let access = owner.access(py).ok_or_else(wrong_thread)?;
+    let last = cell.with(&access, |shared| shared.runner.take());
+    drop(access);
+    if let (Some(layout), Some(last)) = (layout(py), last) {
+        // Nobody kept it, and the variables are what they were when it was copied.
+        if last.get_refcnt(py) == 1 && layout.vars(last.as_ptr()) == layout.vars(snapshot.as_ptr())
         {
-            last.into_bound(py)
+            return Ok(last.into_bound(py));
         }
-        last => {
-            drop(last);
-            copy(snapshot)?
-        }
-    };
-    let result = run(&runner, body);
-    let kept = runner.unbind();
-    let replaced = cell.with(&access()?, |shared| shared.runner.replace(kept));
+        drop(last.into_bound(py));
+    }
+    copy(snapshot)
+}
+
+/// Offers the runner to the next callback.
+#[inline]
+pub(crate) fn keep_runner(
+    runner: Bound<'_, PyAny>,
+    owner: &Owner,
+    cell: &LoopCell<Snapshots>,
+) -> PyResult<()> {
+    let access = owner.access(runner.py()).ok_or_else(wrong_thread)?;
+    let replaced = cell.with(&access, |shared| shared.runner.replace(runner.unbind()));
+    drop(access);
     drop(replaced);
-    result
+    Ok(())
 }

@@ -166,31 +166,40 @@ impl Handle {
     /// `SystemExit` and `KeyboardInterrupt` of the callback, and what the exception handler raises.
     #[inline]
     pub(crate) fn run(self, py: Python<'_>, core: &LoopCore) -> PyResult<()> {
+        let outcome = self.run_kept(py, core);
+        self.finish(py);
+        outcome
+    }
+
+    /// Lets go of a handle that was run: whoever still holds it shall not hold the callback.
+    #[inline]
+    pub(crate) fn finish(self, py: Python<'_>) {
+        let raw = self.raw();
+        if raw.state().load(Ordering::Relaxed) != ellipsis() && self.0.get_refcnt(py) > 1 {
+            raw.clear(py);
+        }
+        drop(self.into_bound(py));
+    }
+
+    /// Runs the callback, and leaves the handle as it is for a look at it; `finish` must follow.
+    ///
+    /// # Errors
+    /// As [`Handle::run`].
+    #[inline]
+    pub(crate) fn run_kept(&self, py: Python<'_>, core: &LoopCore) -> PyResult<()> {
         let raw = self.raw();
         match raw.take() {
-            Taken::Once { shared } => {
-                let result = raw.call(py, shared.then_some(core));
-                let outcome = match result {
-                    Ok(()) => Ok(()),
-                    Err(error) => self.failed(py, error),
-                };
-                // Whoever still holds the handle shall not hold the callback.
-                if self.0.get_refcnt(py) > 1 {
-                    raw.clear(py);
-                }
-                drop(self.into_bound(py));
-                outcome
-            }
+            Taken::Once { shared } => match raw.call(py, shared.then_some(core)) {
+                Ok(()) => Ok(()),
+                Err(error) => self.failed(py, error),
+            },
             Taken::Again => self.run_persistent(py),
-            Taken::No => {
-                drop(self.into_bound(py));
-                Ok(())
-            }
+            Taken::No => Ok(()),
         }
     }
 
     /// A watcher's callback may remove the watcher, which empties the handle, so what is called is held here.
-    fn run_persistent(self, py: Python<'_>) -> PyResult<()> {
+    fn run_persistent(&self, py: Python<'_>) -> PyResult<()> {
         let raw = self.raw();
         let held: Vec<Option<Py<PyAny>>> =
             (0..SLOTS.len()).map(|index| raw.word(py, index).map(Bound::unbind)).collect();
@@ -260,6 +269,12 @@ impl RawRef {
         unsafe { (*self.0).words[index] }
     }
 
+    #[inline]
+    fn store(&self, index: usize, object: *mut ffi::PyObject) {
+        // SAFETY: a live handle whose payload the caller owns; what the word held has moved out.
+        unsafe { (*self.0).words[index] = object };
+    }
+
     /// Moves the state from `from` to `to`; `false` if it was not `from` any more.
     #[inline]
     fn transition(&self, from: *mut ffi::PyObject, to: *mut ffi::PyObject) -> bool {
@@ -303,14 +318,20 @@ impl RawRef {
         if callback.is_null() || context.is_null() {
             return Ok(()); // Emptied by `clear`, which a cancelled watcher that is still queued has been through.
         }
+        if let Some(core) = sharing {
+            // SAFETY: the word's reference, which moves out: the runner takes the place.
+            let snapshot = unsafe { Bound::from_owned_ptr(py, context) };
+            self.store(CONTEXT, std::ptr::null_mut());
+            let runner = context::runner(&snapshot, &core.owner, &core.snapshots)?;
+            // The exception handler runs in the handle's context: it sees what the callback has set.
+            self.store(CONTEXT, runner.clone().into_ptr());
+            let result = context::run(&runner, || self.invoke(py, callback));
+            context::keep_runner(runner, &core.owner, &core.snapshots)?;
+            return result;
+        }
         // SAFETY: the handle holds the context.
         let context = unsafe { Borrowed::from_ptr(py, context) };
-        match sharing {
-            Some(core) => context::run_shared(&context, &core.owner, &core.snapshots, || {
-                self.invoke(py, callback)
-            }),
-            None => context::run(&context, || self.invoke(py, callback)),
-        }
+        context::run(&context, || self.invoke(py, callback))
     }
 
     /// Calls the callback with the arguments.
@@ -380,8 +401,7 @@ pub(super) fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<bool> {
         };
         raw.clear(py);
         if let Some(kept) = kept {
-            // SAFETY: a live handle, emptied above; the word takes over the reference.
-            unsafe { (*raw.0).words[SECOND] = kept.into_ptr() };
+            raw.store(SECOND, kept.into_ptr());
         }
         return Ok(true);
     }
@@ -407,10 +427,9 @@ pub(super) fn context(py: Python<'_>, raw: RawRef) -> PyResult<Option<Bound<'_, 
     }
     let own = context::copy(&current)?;
     if raw.transition(shared(), no()) {
-        // SAFETY: a live handle; the word's reference is dropped after the word has changed.
-        let previous =
-            unsafe { std::mem::replace(&mut (*raw.0).words[CONTEXT], own.clone().into_ptr()) };
-        // SAFETY: the reference that the word held.
+        let previous = raw.load(CONTEXT);
+        raw.store(CONTEXT, own.clone().into_ptr());
+        // SAFETY: the reference that the word held; dropped after the word has changed.
         drop(unsafe { Bound::from_owned_ptr(py, previous) });
     }
     Ok(Some(own))

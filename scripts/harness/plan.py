@@ -1,0 +1,193 @@
+"""Which stages a command runs, in which order, and what they leave out."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from scripts import pythons
+
+from .layout import ENVIRONMENTS, python_of, target_folder
+from .stages import Stage, cargo_tests, conformance_tests, no_check, pytest_tests
+
+PURE_CRATES = ("timers", "reactor", "engine")
+# The loom models: crate and test file.
+_MODELS = (("timers", "loom_timers"), ("engine", "loom_inbox"))
+# What a developer most likely has, and mypy, stubtest and the release build are tried on.
+_REFERENCE = "3.13"
+_TEST_GROUPS = ["test", "frameworks"]
+
+
+def interpreters() -> dict[str, str]:
+    """Returns the path of every CPython that pyloop supports and that is on this machine, by tag."""
+    return pythons.find()
+
+
+def reference(found: dict[str, str]) -> str:
+    """Returns the tag of the interpreter for what runs on one alone: 3.13, else the newest with a GIL."""
+    if _REFERENCE in found:
+        return _REFERENCE
+    return [tag for tag in found if not tag.endswith("t")][-1]
+
+
+def environment_of(tag: str) -> Path:
+    """Returns the virtual environment in which an interpreter is tested."""
+    return ENVIRONMENTS / tag
+
+
+def profile_of(tag: str, found: dict[str, str]) -> str:
+    """What users get is tested on one interpreter; for the others a build counts that takes a quarter of the time."""
+    return "release" if tag == reference(found) else "quick"
+
+
+def _harness(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "scripts.harness", *arguments]
+
+
+def rust_lints(found: dict[str, str]) -> list[Stage]:
+    """Formatting, lints, documentation and dependencies of the crates."""
+    rust = {"CARGO_TARGET_DIR": str(target_folder("rust")), "PYO3_PYTHON": found[reference(found)]}
+    strict_documentation = {"RUSTDOCFLAGS": "-D warnings", **rust}
+    return [
+        Stage("rustfmt", ["cargo", "fmt", "--all", "--check"]),
+        Stage(
+            "clippy",
+            ["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
+            variables=rust,
+        ),
+        Stage(
+            "rustdoc",
+            ["cargo", "doc", "--workspace", "--no-deps", "--document-private-items", "--locked"],
+            variables=strict_documentation,
+        ),
+        Stage("layers and licences of the crates", [sys.executable, "scripts/check_crates.py"], variables=rust),
+    ]
+
+
+def rust_tests() -> list[Stage]:
+    """Tests of the crates that know no Python, and their loom models."""
+    packages = [word for crate in PURE_CRATES for word in ("-p", f"pyloop-{crate}")]
+    tests = Stage(
+        "tests of the pure crates",
+        ["cargo", "test", "--locked", "--no-fail-fast", *packages],
+        count=cargo_tests,
+        variables={"CARGO_TARGET_DIR": str(target_folder("rust"))},
+    )
+    loom = {
+        "CARGO_TARGET_DIR": str(target_folder("loom")),
+        "RUSTFLAGS": "--cfg loom",
+        # A model is run for hours by nobody: quick to build matters more than the last percent.
+        "CARGO_PROFILE_RELEASE_LTO": "off",
+        "CARGO_PROFILE_RELEASE_CODEGEN_UNITS": "16",
+        "CARGO_PROFILE_RELEASE_DEBUG": "0",
+    }
+    models = [
+        Stage(
+            f"loom models of {crate}",
+            ["cargo", "test", "--release", "--locked", "-p", f"pyloop-{crate}", "--test", test],
+            count=cargo_tests,
+            variables=loom,
+            minutes=20,
+        )
+        for crate, test in _MODELS
+    ]
+    return [tests, *models]
+
+
+def python_setup(tag: str, found: dict[str, str], profile: str) -> list[Stage]:
+    """The environment of one interpreter, and pyloop in it."""
+    groups = [*_TEST_GROUPS, "lint"] if tag == reference(found) else _TEST_GROUPS
+    return [
+        Stage(f"environment of {tag}", _harness("environment", tag, *groups), count=no_check),
+        Stage(
+            f"pyloop for {tag} ({profile} build)",
+            _harness("install", tag, "--profile", profile),
+            count=no_check,
+            needs=(f"environment of {tag}",),
+            minutes=20,
+        ),
+    ]
+
+
+def python_tests(tag: str, found: dict[str, str], folders: tuple[str, ...], profile: str) -> list[Stage]:
+    """pytest of some folders on one interpreter."""
+    return [
+        Stage(
+            f"{folder} on {tag}",
+            [str(python_of(environment_of(tag))), "-m", "pytest", "-q", "--color=no", f"tests/{folder}"],
+            count=pytest_tests,
+            needs=(f"pyloop for {tag} ({profile} build)",),
+        )
+        for folder in folders
+    ]
+
+
+def conformance(tag: str, found: dict[str, str], profile: str) -> list[Stage]:
+    """CPython's own asyncio tests on one interpreter."""
+    python = str(python_of(environment_of(tag)))
+    jobs = str(os.cpu_count() or 1)
+    return [
+        Stage(
+            f"CPython's tests on {tag}",
+            [python, "-m", "tests.conformance", "-j", jobs],
+            count=conformance_tests,
+            needs=(f"pyloop for {tag} ({profile} build)",),
+            minutes=25,
+        )
+    ]
+
+
+def python_lints(found: dict[str, str], profile: str) -> list[Stage]:
+    """Lints and types of the Python code, and the stubs against the module that they describe."""
+    tag = reference(found)
+    python = str(python_of(environment_of(tag)))
+    built = (f"pyloop for {tag} ({profile} build)",)
+    return [
+        Stage("ruff", [python, "-m", "ruff", "check", "--no-cache", "."], needs=built),
+        Stage("mypy", [python, "-m", "mypy"], needs=built),
+        Stage(
+            "stubtest",
+            [python, "-m", "mypy.stubtest", "--mypy-config-file", "pyproject.toml", "--ignore-disjoint-bases", "pyloop"],
+            needs=built,
+        ),
+    ]
+
+
+def lint() -> list[Stage]:
+    """Everything that reads the code without running it."""
+    found = interpreters()
+    tag = reference(found)
+    return [*rust_lints(found), *python_setup(tag, found, "quick"), *python_lints(found, "quick")]
+
+
+def quick() -> list[Stage]:
+    """The behaviour tests on the interpreter that runs this."""
+    tag = "{}.{}{}".format(*sys.version_info[:2], "t" if "t" in getattr(sys, "abiflags", "") else "")
+    found = {tag: sys.executable}
+    return [*python_setup(tag, found, "quick"), *python_tests(tag, found, ("behaviour",), "quick")]
+
+
+def everything() -> list[Stage]:
+    """All that guards the project."""
+    found = interpreters()
+    stages = [*rust_lints(found), *rust_tests()]
+    for tag in found:
+        profile = profile_of(tag, found)
+        stages += python_setup(tag, found, profile)
+        if tag == reference(found):
+            stages += python_lints(found, profile)
+        stages += python_tests(tag, found, ("behaviour", "project", "frameworks"), profile)
+        stages += conformance(tag, found, profile)
+    return stages
+
+
+def left_out(found: dict[str, str]) -> list[str]:
+    """Says, a sentence each, what `make test` does not test on this machine."""
+    supported = [f"3.{minor}" for minor in range(pythons.OLDEST[1], pythons.NEWEST[1] + 1)] + ["3.13t"]
+    said = [f"CPython {tag}: not on this machine (PYLOOP_PYTHONS may name one)" for tag in supported if tag not in found]
+    others = [tag for tag in found if tag != reference(found)]
+    if others:
+        said.append(f"the release build on {', '.join(others)}: they get a quick build with assertions")
+    said.append("benchmarks: `make bench`")
+    return said
