@@ -45,10 +45,12 @@ def _parse() -> argparse.Namespace:
     bench.set_defaults(run=_bench)
     environment = commands.add_parser("environment", help="one interpreter's environment")
     environment.add_argument("tag")
+    environment.add_argument("python")
     environment.add_argument("groups", nargs="+")
     environment.set_defaults(run=_environment)
     install = commands.add_parser("install", parents=[profile], help="pyloop into one interpreter's environment")
     install.add_argument("tag")
+    install.add_argument("python")
     install.set_defaults(run=_install)
     return parser.parse_args()
 
@@ -95,23 +97,14 @@ def _bench(arguments: argparse.Namespace) -> int:
 
 
 def _environment(arguments: argparse.Namespace) -> int:
-    environments.prepare(plan.environment_of(arguments.tag), _python(arguments.tag), arguments.groups)
+    environments.prepare(plan.environment_of(arguments.tag), arguments.python, arguments.groups)
     return 0
 
 
 def _install(arguments: argparse.Namespace) -> int:
     environment = plan.environment_of(arguments.tag)
-    environments.install_wheel(environment, _python(arguments.tag), arguments.tag, arguments.profile)
+    environments.install_wheel(environment, arguments.python, arguments.tag, arguments.profile)
     return 0
-
-
-def _python(tag: str) -> str:
-    """Returns the interpreter of a tag: this one if it fits, as `test-quick` may run on one that is found nowhere else."""
-    here = plan.tag_of_this()
-    found = {here: sys.executable} if tag == here and not plan.is_environment() else plan.interpreters()
-    if tag not in found:
-        raise environments.SetupError(f"there is no CPython {tag} on this machine")
-    return found[tag]
 
 
 def _call(command: list[str]) -> int:

@@ -13,7 +13,17 @@ import subprocess
 import sys
 from pathlib import Path
 
-from .layout import CACHE, ENVIRONMENTS, ROOT, VENV, child_environment, python_of, requirements, target_folder
+from .layout import (
+    CACHE,
+    ENVIRONMENTS,
+    ROOT,
+    VENV,
+    child_environment,
+    python_of,
+    requirements,
+    tag_of_this,
+    target_folder,
+)
 
 _TOOLS = ENVIRONMENTS / "tools"
 _KEY = "pyloop-key.json"
@@ -112,7 +122,7 @@ def develop(profile: str, groups: list[str]) -> None:
     """
     python = sys.executable
     prepare(VENV, python, groups)
-    tag = "{}.{}{}".format(*sys.version_info[:2], "t" if "t" in getattr(sys, "abiflags", "") else "")
+    tag = tag_of_this()
     run(
         [tool("maturin"), "develop", "--profile", profile, "--locked"],
         CARGO_TARGET_DIR=str(target_folder(tag)),

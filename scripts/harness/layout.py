@@ -20,6 +20,11 @@ def python_of(environment: Path) -> Path:
     return environment / "bin" / "python"
 
 
+def tag_of_this() -> str:
+    """Returns the tag (`3.13`, `3.13t`) of the interpreter that runs this."""
+    return "{}.{}{}".format(*sys.version_info[:2], "t" if "t" in sys.abiflags else "")
+
+
 def target_folder(name: str) -> Path:
     """Returns cargo's folder for one kind of build.
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from scripts import pythons
 
-from .layout import ENVIRONMENTS, python_of, target_folder
+from .layout import ENVIRONMENTS, python_of, tag_of_this, target_folder
 from .stages import Stage, cargo_tests, conformance_tests, no_check, pytest_tests
 
 PURE_CRATES = ("timers", "reactor", "engine")
@@ -99,10 +99,10 @@ def python_setup(tag: str, found: dict[str, str], profile: str) -> list[Stage]:
     """The environment of one interpreter, and pyloop in it."""
     groups = [*_TEST_GROUPS, "lint"] if tag == reference(found) else _TEST_GROUPS
     return [
-        Stage(f"environment of {tag}", _harness("environment", tag, *groups), count=no_check),
+        Stage(f"environment of {tag}", _harness("environment", tag, found[tag], *groups), count=no_check),
         Stage(
             f"pyloop for {tag} ({profile} build)",
-            _harness("install", tag, "--profile", profile),
+            _harness("install", tag, found[tag], "--profile", profile),
             count=no_check,
             needs=(f"environment of {tag}",),
             minutes=20,
@@ -163,7 +163,7 @@ def lint() -> list[Stage]:
 
 def quick() -> list[Stage]:
     """The behaviour tests on the interpreter that runs this."""
-    tag = "{}.{}{}".format(*sys.version_info[:2], "t" if "t" in getattr(sys, "abiflags", "") else "")
+    tag = tag_of_this()
     found = {tag: sys.executable}
     return [*python_setup(tag, found, "quick"), *python_tests(tag, found, ("behaviour",), "quick")]
 

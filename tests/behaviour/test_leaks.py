@@ -21,6 +21,7 @@ from .support import (
     Recorder,
     collect_until_dead,
     descriptor_names,
+    free_port,
     open_descriptors,
     run,
     turns,
@@ -93,7 +94,7 @@ async def cancelled_receive(address: Any) -> None:
 
 async def refused(_address: Any) -> None:
     with pytest.raises(ConnectionRefusedError):
-        await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", 1)
+        await asyncio.get_running_loop().create_connection(Client, "127.0.0.1", free_port())
 
 
 every_ending = pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 
 from .cli import running_interpreter
 from .process import Settings, list_tests
-from .testlib import TestLib, find_test_lib
+from .testlib import Library, find_test_lib
 from .verdicts import Judge
 
 
@@ -17,7 +17,7 @@ def _suite() -> tuple[Judge, dict[str, list[str]]] | str:
     """Returns the judge and every class with its tests, or the reason why there are none."""
     interpreter = running_interpreter()
     test_lib = find_test_lib(None, interpreter)
-    if not isinstance(test_lib, TestLib):
+    if not isinstance(test_lib, Library):
         return test_lib
     settings = Settings("pyloop", test_lib=test_lib.path)
     found = list_tests(settings)

@@ -15,23 +15,23 @@ from .rules import Interpreter
 
 
 @dataclass(frozen=True)
-class TestLib:
+class Library:
     """A folder to put before the import path, or `None` where the interpreter's own package is complete."""
 
     path: pathlib.Path | None
 
 
-def find_test_lib(given: pathlib.Path | None, interpreter: Interpreter) -> TestLib | str:
+def find_test_lib(given: pathlib.Path | None, interpreter: Interpreter) -> Library | str:
     """Returns where the `test` package is, or the sentence that says why there is none to be had."""
     if given is not None:
         if _complete(given):
-            return TestLib(given.resolve())
+            return Library(given.resolve())
         return f"{given} holds no CPython `test.test_asyncio` package"
     if _own_is_complete():
-        return TestLib(None)
+        return Library(None)
     cached = cache_folder() / "test-lib" / f"{interpreter.version[0]}.{interpreter.version[1]}"
     if _complete(cached):
-        return TestLib(cached)
+        return Library(cached)
     return (
         f"CPython {interpreter.tag} has no `test.test_asyncio`, and {cached} has none: run scripts/fetch_test_suite.sh"
     )

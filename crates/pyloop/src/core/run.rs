@@ -13,6 +13,7 @@ use timers::Entry;
 use super::sources::Source;
 use super::state::{LoopCore, wrong_thread};
 use crate::clock;
+use crate::py::errors::os_error;
 use crate::py::handle::Handle;
 use crate::py::imports::imports;
 use crate::transport;
@@ -68,7 +69,7 @@ fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
     let core = object.get();
     let reactor = {
         let access = core.access(object.py())?;
-        core.sources.with(&access, |sources| sources.reactor())?
+        core.sources.with(&access, |sources| sources.reactor()).map_err(os_error)?
     };
     let mut run = Run {
         core,
@@ -142,7 +143,7 @@ impl Run<'_, '_> {
     fn look(&mut self) -> PyResult<()> {
         match self.reactor.poll(&mut self.events, Some(Duration::ZERO)) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => self.object.py().check_signals(),
-            other => Ok(other?),
+            other => other.map_err(os_error),
         }
     }
 
@@ -158,7 +159,7 @@ impl Run<'_, '_> {
         self.core.park.end_park();
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            other => other?,
+            other => other.map_err(os_error)?,
         }
         // A signal may have come before the poll, between the interpreter's last look and the wait.
         self.object.py().check_signals()
@@ -201,6 +202,7 @@ impl Run<'_, '_> {
                     writer: writer.as_ref().filter(|_| event.writable()).map(|found| found.clone_ref(py)),
                 },
                 Source::Stream(stream) => Ready::Stream(stream.clone_ref(py)),
+                Source::Idle { .. } => return None, // Watched for nothing since the poll.
                 Source::Listener(listener) => Ready::Listener(listener.clone_ref(py)),
             })
         }))

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyWeakrefReference;
 use reactor::{Interest, Reactor, Token};
 
 use crate::py::handle::Handle;
@@ -21,11 +22,28 @@ pub(crate) enum Source {
     Watcher { reader: Option<Handle>, writer: Option<Handle> },
     /// A stream transport.
     Stream(Py<PyAny>),
+    /// A stream transport that waits for nothing (reading is paused, all is sent); the application keeps it alive.
+    Idle { transport: Py<PyWeakrefReference>, address: usize },
     /// A listening socket.
     Listener(Py<crate::transport::Listener>),
 }
 
 impl Source {
+    /// The source of a transport that waits for nothing.
+    pub(crate) fn idle(transport: &Bound<'_, PyAny>) -> PyResult<Self> {
+        let weak = PyWeakrefReference::new(transport)?.unbind();
+        Ok(Self::Idle { transport: weak, address: transport.as_ptr() as usize })
+    }
+
+    /// Whether this is the source of `transport`. (An idle one that dies takes its row out of the table.)
+    pub(crate) fn is_stream(&self, transport: &Bound<'_, PyAny>) -> bool {
+        match self {
+            Self::Stream(stream) => stream.is(transport),
+            Self::Idle { address, .. } => *address == transport.as_ptr() as usize,
+            _ => false,
+        }
+    }
+
     /// Cancels what a watcher had; a transport or listener is only let go of.
     pub(super) fn cancel(self, py: Python<'_>) -> PyResult<()> {
         if let Self::Watcher { reader, writer } = self {
@@ -45,6 +63,7 @@ impl Source {
                 Ok(())
             }
             Self::Stream(stream) => visit.call(stream),
+            Self::Idle { transport, .. } => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),
         }
     }
@@ -169,6 +188,11 @@ impl Sources {
         }
         row.interest = interest;
         Ok(())
+    }
+
+    /// Exchanges the source of a row; what it is watched for stays.
+    pub(crate) fn replace(&mut self, fd: RawFd, source: Source) -> Option<Source> {
+        self.rows.get_mut(usize::try_from(fd).ok()?)?.source.replace(source)
     }
 
     /// Stops watching `fd`; returns its source.

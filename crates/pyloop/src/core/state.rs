@@ -16,6 +16,7 @@ use super::sources::Sources;
 use crate::clock;
 use crate::py::cell::{Access, LoopCell, Owner};
 use crate::py::context::Snapshots;
+use crate::py::errors::os_error;
 use crate::py::handle::Handle;
 use crate::py::timer::TimerRef;
 
@@ -24,9 +25,11 @@ const CLOSED: u8 = 1;
 /// Debug mode is on.
 const DEBUG: u8 = 2;
 
-/// Bytes of the buffer that all small reads of a loop go through. A peer that fills it earns a buffer of its own
-/// (`transport/read.rs`); half of glibc's threshold for giving memory back to the system.
-pub(crate) const SCRATCH_SIZE: usize = 64 * 1024;
+/// Bytes of the buffer that reads of a loop go through, to be copied out at their exact length. A peer that fills it earns
+/// a buffer of its own (`transport/read.rs`). Pages that no read has reached cost nothing. With 64 KiB, and objects of
+/// 256 KiB for what is larger, an echo of 100 KiB took 3 times the processor time: the kernel mapped and unmapped memory
+/// for every message (CPython 3.13, `benchmarks/EXPERIMENTS.md`).
+pub(crate) const SCRATCH_SIZE: usize = 256 * 1024;
 
 /// The engine of one event loop. Python's `PyLoop` derives from it.
 ///
@@ -65,7 +68,7 @@ pub(crate) struct Queue {
 
 impl LoopCore {
     pub(super) fn create() -> PyResult<Self> {
-        let reactor = Reactor::new()?;
+        let reactor = Reactor::new().map_err(os_error)?;
         let waker = reactor.waker();
         Ok(Self {
             owner: Owner::new(),

@@ -4,12 +4,13 @@ use std::os::fd::RawFd;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3::types::PyTuple;
+use pyo3::types::{PyTuple, PyWeakrefMethods};
 use reactor::Interest;
 
 use super::sources::Source;
 use super::state::LoopCore;
 use crate::py::context;
+use crate::py::errors::os_error;
 use crate::py::handle::{Handle, Parts};
 
 /// The two directions that a descriptor can be watched in.
@@ -70,9 +71,14 @@ pub(super) fn ensure_no_transport(
     let stream = {
         let access = core.access(py)?;
         core.sources.with(&access, |sources| match sources.get(fd) {
-            Some(Source::Stream(stream)) => Some(stream.clone_ref(py)),
-            _ => None,
+            Some(Source::Stream(stream)) => (Some(stream.clone_ref(py)), None),
+            Some(Source::Idle { transport, .. }) => (None, Some(transport.clone_ref(py))),
+            _ => (None, None),
         })
+    };
+    let stream = match stream {
+        (None, Some(weak)) => weak.bind(py).upgrade().map(Bound::unbind),
+        (stream, _) => stream,
     };
     let Some(stream) = stream else { return Ok(()) };
     if stream.bind(py).call_method0("is_closing")?.is_truthy()? {
@@ -132,8 +138,9 @@ pub(super) fn add<'py>(
             }
             _ => None,
         })
-    })?;
+    });
     drop(access);
+    let replaced = replaced.map_err(os_error)?;
     if let Some(replaced) = replaced {
         replaced.cancel(py)?;
     }
@@ -173,9 +180,9 @@ pub(super) fn remove(
             sources.set_interest(fd, rest)?;
         }
         Ok::<_, std::io::Error>(removed)
-    })?;
+    });
     drop(access);
-    match removed {
+    match removed.map_err(os_error)? {
         Some(handle) => handle.cancel(py).map(|()| true),
         None => Ok(false),
     }

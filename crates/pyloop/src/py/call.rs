@@ -28,6 +28,32 @@ pub(crate) fn with_keywords<'py>(
     }
 }
 
+/// Calls `callable` with `count` positional arguments; the word before them is the callee's to use.
+///
+/// `PyObject_Vectorcall` without its look at the thread state and its check of the result, which is made by every
+/// caller here anyway.
+///
+/// # Safety
+/// * `callable` and the `count` values at `arguments` are live references.
+/// * The word before `arguments` may be written to.
+#[inline]
+pub(super) unsafe fn vectorcall(
+    callable: *mut ffi::PyObject,
+    arguments: *const *mut ffi::PyObject,
+    count: usize,
+) -> *mut ffi::PyObject {
+    let flags = count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET;
+    // SAFETY: a live object.
+    match unsafe { ffi::PyVectorcall_Function(callable) } {
+        // SAFETY: as the caller promises; the function is the callable's own.
+        Some(function) => unsafe { function(callable, arguments, flags, std::ptr::null_mut()) },
+        // SAFETY: as the caller promises.
+        None => unsafe {
+            ffi::PyObject_Vectorcall(callable, arguments, flags, std::ptr::null_mut())
+        },
+    }
+}
+
 /// `object.name(argument)`.
 #[inline]
 pub(crate) fn method1<'py>(

@@ -16,14 +16,15 @@
 
 use std::sync::atomic::{AtomicPtr, Ordering};
 
-use pyo3::exceptions::{PyKeyboardInterrupt, PyMemoryError, PySystemExit};
+use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::{PyTuple, PyType};
 
-use super::context;
+use super::{call, context};
 use super::handle_type::types;
 use super::imports::imports;
+use super::storage;
 use crate::core::LoopCore;
 
 /// Words of an `asyncio.Handle` in the order of its (sorted) slots; checked at import.
@@ -95,15 +96,7 @@ impl Handle {
         } else {
             None
         };
-        // SAFETY: attached; the size is the type's own.
-        let memory = unsafe { ffi::PyObject_Malloc(size) };
-        if memory.is_null() {
-            return Err(PyMemoryError::new_err("no memory for a handle"));
-        }
-        // SAFETY: fresh memory of that size. Zero is a valid value of every word and of every tail.
-        unsafe { std::ptr::write_bytes(memory.cast::<u8>(), 0, size) };
-        // SAFETY: fresh memory, large enough for an instance of the type.
-        unsafe { ffi::PyObject_Init(memory.cast(), kind.as_ptr().cast()) };
+        let memory = storage::allocate(kind.bind(py), size)?;
         let raw: *mut RawHandle = memory.cast();
         // SAFETY: initialised above, and shared with nobody yet.
         let words = unsafe { &mut (*raw).words };
@@ -346,14 +339,7 @@ impl RawRef {
                 [std::ptr::null_mut(), self.load(FIRST), self.load(SECOND), self.load(THIRD)];
             let count = stack[1..].iter().take_while(|argument| !argument.is_null()).count();
             // SAFETY: `count` live references follow the scratch word.
-            unsafe {
-                ffi::PyObject_Vectorcall(
-                    callback,
-                    stack.as_ptr().add(1),
-                    count | ffi::PY_VECTORCALL_ARGUMENTS_OFFSET,
-                    std::ptr::null_mut(),
-                )
-            }
+            unsafe { call::vectorcall(callback, stack.as_ptr().add(1), count) }
         };
         if result.is_null() {
             return Err(PyErr::fetch(py));

@@ -12,6 +12,7 @@ use pyo3::types::{PyBool, PyFloat, PyType};
 use super::fastcall::{Args, Method, define, guard};
 use super::handle::{self, RawHandle, RawRef, SLOTS};
 use super::heap_type::{self, Blueprint, HeapType, getset, slot};
+use super::storage;
 use super::timer::{self, TimerTail};
 
 /// The handle types and what their instances need to know at run time.
@@ -86,8 +87,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     module.add("Handle", handle.object.bind(py))?;
     module.add("TimerHandle", timer.object.bind(py))?;
-    let handle_size = handle.tail + if own_weaklist { size_of::<HandleTail>() } else { 0 };
-    let timer_size = timer.tail + size_of::<TimerTail>();
+    let (handle_size, timer_size) = (handle.size, timer.size);
     let extended = py.get_type::<pyo3::types::PyAny>().call0()?.unbind();
     let made = Types { handle, timer, handle_size, timer_size, extended };
     TYPES.set(py, made).map_err(|_| PyImportError::new_err("pyloop._pyloop was initialised twice"))
@@ -152,8 +152,8 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
     handle::empty(py, RawRef(object.cast::<RawHandle>()));
-    // SAFETY: allocated by `PyObject_Malloc` in `Handle::build`, the only maker of instances.
-    unsafe { ffi::PyObject_Free(object.cast()) };
+    // SAFETY: as above; the size is the one that `Handle::build`, the only maker of instances, has allocated.
+    unsafe { storage::release(object, (*kind).tp_basicsize as usize) };
     // SAFETY: every instance of a heap type counts as a reference to it.
     unsafe { ffi::Py_DECREF(kind.cast()) };
 }

@@ -34,6 +34,8 @@ pub(crate) struct Blueprint<'a, 'py> {
 pub(crate) struct HeapType {
     pub(crate) object: Py<PyType>,
     pub(crate) tail: usize,
+    /// Bytes of an instance.
+    pub(crate) size: usize,
 }
 
 /// One getter (and perhaps setter) of a type.
@@ -127,7 +129,7 @@ pub(crate) fn build(py: Python<'_>, blueprint: Blueprint<'_, '_>) -> PyResult<He
         })?;
         move_weaklist(object.as_type_ptr(), size + offset);
     }
-    Ok(HeapType { object: object.unbind(), tail: size })
+    Ok(HeapType { object: object.unbind(), tail: size, size: made })
 }
 
 /// `Py_TPFLAGS_MANAGED_WEAKREF` of `Include/object.h`, from 3.12 on: the weak-reference list lies before the object, in a

@@ -4,10 +4,11 @@
 //! |---|---|
 //! | `bytes` | buffers on their way to and from sockets |
 //! | `call` | vectorcall |
+//! | `errors` | from the system's errors to Python's |
 //! | `cell` | loop state without a lock, and who may touch it |
 //! | `context` | context variables |
 //! | `fastcall` | methods without argument tuples |
-//! | `handle`, `handle_type`, `timer` | `Handle` and `TimerHandle` |
+//! | `handle`, `handle_type`, `timer`, `storage` | `Handle` and `TimerHandle` |
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
 
@@ -19,6 +20,7 @@ pub(crate) mod call;
 pub(crate) mod cell;
 #[expect(unsafe_code, reason = "PyO3 does not wrap PyContext_Enter and its kin")]
 pub(crate) mod context;
+pub(crate) mod errors;
 #[expect(unsafe_code, reason = "C entry points of methods")]
 pub(crate) mod fastcall;
 #[expect(unsafe_code, reason = "instances laid out over asyncio's own slots")]
@@ -30,5 +32,7 @@ pub(crate) mod heap_type;
 pub(crate) mod imports;
 #[expect(unsafe_code, reason = "C entry points of garbage collection")]
 pub(crate) mod payload;
+#[expect(unsafe_code, reason = "the interpreter's allocator")]
+mod storage;
 #[expect(unsafe_code, reason = "reads the tail of timer handles")]
 pub(crate) mod timer;

@@ -7,6 +7,7 @@ use super::stream::{Socket, Stream, stream};
 use super::write;
 use crate::core::call_soon;
 use crate::py::call;
+use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::sys::socket;
 
@@ -198,7 +199,7 @@ pub(super) fn shut_down(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<
         // The peer is gone already: reading tells the protocol.
         Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Ok(()),
         Err(error) => {
-            fatal_error(object, error.into(), "Fatal write error on socket transport")
+            fatal_error(object, os_error(error), "Fatal write error on socket transport")
         }
         Ok(()) => Ok(()),
     }
@@ -212,6 +213,7 @@ pub(super) fn finalize(object: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     let warned = imports(py).transport_unclosed.call1(py, (object,)).map(drop);
+    stream.forget(object)?;
     let released = release(object, stream);
     warned.and(released)
 }

@@ -12,6 +12,7 @@ use super::stream::{self, About, Beginning, Socket};
 use crate::core::LoopCore;
 use crate::core::sources::Source;
 use crate::py::context;
+use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::sys::socket::{self, Attempt};
 
@@ -80,9 +81,9 @@ pub(crate) fn listen(owner: &Bound<'_, LoopCore>, listener: Listener) -> PyResul
     let access = core.access(py)?;
     let replaced = core.sources.with(&access, |sources| {
         sources.insert(fd, Interest::READABLE, Source::Listener(listener))
-    })?;
+    });
     drop(access);
-    drop(replaced);
+    drop(replaced.map_err(os_error)?);
     Ok(())
 }
 
@@ -132,7 +133,7 @@ pub(crate) fn accept(owner: &Bound<'_, LoopCore>, listener: &Bound<'_, Listener>
                 );
                 imports(py).accept_failed.call1(
                     py,
-                    (owner, PyErr::from(error).into_value(py), restart),
+                    (owner, os_error(error).into_value(py), restart),
                 )?;
                 return Ok(());
             }

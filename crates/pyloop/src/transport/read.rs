@@ -14,10 +14,12 @@ use crate::core::SCRATCH_SIZE;
 use crate::py::bytes::{View, filled};
 use crate::py::call;
 use crate::py::context;
+use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::sys::socket::{self, Attempt};
 
-/// Bytes of a large read: what asyncio asks for in every read.
+/// Bytes of a large read, and of every read of asyncio. Such an object comes from mmap, page by page; that pays only when a
+/// read is likely to fill it.
 const LARGE_READ: usize = 256 * 1024;
 
 /// A read of a transport whose reads were large that comes to less goes back to the shared buffer.
@@ -60,7 +62,7 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         Attempt::Done(data) => deliver(object, stream, &data),
         Attempt::WouldBlock => Ok(()),
         Attempt::Failed(error) => {
-            close::fatal_error(object, error.into(), "Fatal read error on socket transport")
+            close::fatal_error(object, os_error(error), "Fatal read error on socket transport")
         }
     }
 }
@@ -166,7 +168,7 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
         }
         Attempt::WouldBlock => Ok(()),
         Attempt::Failed(error) => {
-            close::fatal_error(object, error.into(), "Fatal read error on socket transport")
+            close::fatal_error(object, os_error(error), "Fatal read error on socket transport")
         }
     }
 }

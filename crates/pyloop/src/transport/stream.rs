@@ -16,6 +16,7 @@ use crate::py::bytes::Chunk;
 use crate::py::call;
 use crate::py::cell::LoopCell;
 use crate::py::context;
+use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType, Visitor};
 use crate::sys::socket;
@@ -185,20 +186,45 @@ impl Stream {
             }
             (wanted, state.ending.lost > 0)
         });
-        let dropped = core.sources.with(&access, |sources| {
-            let ours = matches!(sources.get(self.fd), Some(Source::Stream(other)) if other.is(object));
-            if gone {
-                Ok(if ours { sources.remove(self.fd) } else { None })
-            } else if ours {
-                sources.set_interest(self.fd, wanted).map(|()| None)
-            } else if core.is_closed() {
-                Ok(None)
-            } else {
-                sources.insert(self.fd, wanted, Source::Stream(object.clone().unbind()))
-            }
-        })?;
         drop(access);
-        drop(dropped);
+        // An idle transport is the application's to keep: the loop holds those that something can happen to.
+        let source = if wanted.is_empty() && !gone {
+            Source::idle(object)?
+        } else {
+            Source::Stream(object.clone().unbind())
+        };
+        let access = core.access(py)?;
+        let replaced = core.sources.with(&access, |sources| {
+            let ours = sources.get(self.fd).is_some_and(|source| source.is_stream(object));
+            if gone {
+                return Ok((if ours { sources.remove(self.fd) } else { None }, Some(source)));
+            }
+            if core.is_closed() {
+                return Ok((None, Some(source)));
+            }
+            if ours {
+                sources.set_interest(self.fd, wanted)?;
+                return Ok((sources.replace(self.fd, source), None));
+            }
+            Ok::<_, std::io::Error>((sources.insert(self.fd, wanted, source)?, None))
+        });
+        drop(access);
+        drop(replaced.map_err(os_error)?);
+        Ok(())
+    }
+}
+
+impl Stream {
+    /// Takes the transport out of the loop's table, if it is there still.
+    pub(super) fn forget(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
+        let core = self.owner.get();
+        let access = core.access(object.py())?;
+        let removed = core.sources.with(&access, |sources| {
+            let ours = sources.get(self.fd).is_some_and(|source| source.is_stream(object));
+            if ours { sources.remove(self.fd) } else { None }
+        });
+        drop(access);
+        drop(removed);
         Ok(())
     }
 }

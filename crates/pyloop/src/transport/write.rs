@@ -17,6 +17,7 @@ use super::stream::{State, Stream, stream};
 use crate::py::bytes::{Chunk, Written};
 use crate::py::call;
 use crate::py::context;
+use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::sys::socket::{self, Attempt};
 
@@ -118,7 +119,7 @@ fn write_now(object: &Bound<'_, PyAny>, stream: &Stream, written: &Written<'_, '
             Attempt::Failed(error) => {
                 return close::fatal_error(
                     object,
-                    error.into(),
+                    os_error(error),
                     "Fatal write error on socket transport",
                 );
             }
@@ -333,7 +334,7 @@ fn settle(object: &Bound<'_, PyAny>, stream: &Stream, sent: Sent) -> PyResult<()
 /// A failed send ends the transport; whoever waits for the buffer to be empty hears the same error.
 fn fail(object: &Bound<'_, PyAny>, stream: &Stream, error: std::io::Error) -> PyResult<()> {
     let py = object.py();
-    let error = PyErr::from(error);
+    let error = os_error(error);
     let waiter = stream.with(py, |state| {
         state.output.blocked = false;
         state.output.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py))

@@ -1,0 +1,29 @@
+#!/bin/bash
+# Installs what building pyloop and fetching further CPythons takes on Debian and its kin, if it is missing.
+#
+# usage: install-system-packages.sh          needs root, or sudo without a password, only if something is missing
+#
+# build-essential     the linker and C compiler that cargo calls
+# xz-utils            unpacks sources
+# lib*-dev, uuid-dev  the modules of a CPython that is built from source: ssl, ctypes, zlib, bz2, lzma, sqlite3, readline, uuid
+set -euo pipefail
+
+packages=(build-essential xz-utils libssl-dev libffi-dev zlib1g-dev libbz2-dev liblzma-dev libsqlite3-dev libreadline-dev uuid-dev)
+
+command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || {
+    echo "install-system-packages.sh: no Debian; its packages are: ${packages[*]}" >&2
+    exit 1
+}
+missing=()
+for package in "${packages[@]}"; do
+    [ "$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null || true)" = installed ] || missing+=("$package")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+    echo "install-system-packages.sh: all there"
+    exit 0
+fi
+as_root=()
+[ "$(id -u)" -eq 0 ] || as_root=(sudo -n)
+echo "install-system-packages.sh: installs ${missing[*]}"
+"${as_root[@]}" apt-get -qq update
+DEBIAN_FRONTEND=noninteractive "${as_root[@]}" apt-get -qq install --no-install-recommends -y "${missing[@]}"
