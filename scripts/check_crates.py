@@ -24,7 +24,22 @@ PURE = ("pyloop-timers", "pyloop-reactor", "pyloop-engine")
 OURS = (*PURE, "pyloop")
 
 # Each lets a program be distributed in binary form with no more than a notice.
-LICENCES = frozenset({"MIT", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD-2-Clause", "BSD-3-Clause", "ISC", "Zlib", "Unicode-3.0", "Unlicense", "CC0-1.0", "0BSD", "BSL-1.0"})
+LICENCES = frozenset(
+    {
+        "MIT",
+        "Apache-2.0",
+        "Apache-2.0 WITH LLVM-exception",
+        "BSD-2-Clause",
+        "BSD-3-Clause",
+        "ISC",
+        "Zlib",
+        "Unicode-3.0",
+        "Unlicense",
+        "CC0-1.0",
+        "0BSD",
+        "BSL-1.0",
+    }
+)
 
 
 def metadata(*options: str) -> dict[str, Any]:
@@ -71,8 +86,12 @@ def layer_faults(packages: dict[str, Any], nodes: dict[str, Any]) -> list[str]:
     ids = {package["name"]: key for key, package in packages.items() if package["name"] in OURS}
     for name in PURE:
         names = {packages[key]["name"] for key in reachable(ids[name], nodes, tests=True)}
-        faults += [f"{name} is built with {found}: it must not know Python" for found in sorted(names) if "pyo3" in found]
-        faults += [f"{name} depends on {other}: the pure crates are independent" for other in OURS if other in names - {name}]
+        faults += [
+            f"{name} is built with {found}: it must not know Python" for found in sorted(names) if "pyo3" in found
+        ]
+        faults += [
+            f"{name} depends on {other}: the pure crates are independent" for other in OURS if other in names - {name}
+        ]
     return faults
 
 
@@ -89,10 +108,16 @@ def package_faults(packages: dict[str, Any], nodes: dict[str, Any]) -> list[str]
         if not (package["source"] or "").startswith("registry+"):
             faults.append(f"{label} comes from {package['source'] or package['manifest_path']}, not from the registry")
         if not accepted(package["license"]):
-            faults.append(f"{label} has the licence {package['license']!r}, which is not on the list in scripts/check_crates.py")
+            faults.append(
+                f"{label} has the licence {package['license']!r}, which is not on the list in scripts/check_crates.py"
+            )
         if key in shipped:
             versions[package["name"]].add(package["version"])
-    faults += [f"{name} is linked in {len(found)} versions: {', '.join(sorted(found))}" for name, found in versions.items() if len(found) > 1]
+    faults += [
+        f"{name} is linked in {len(found)} versions: {', '.join(sorted(found))}"
+        for name, found in versions.items()
+        if len(found) > 1
+    ]
     return faults
 
 
@@ -106,7 +131,9 @@ def main() -> int:
     for fault in faults:
         print(f"check_crates.py: {fault}", file=sys.stderr)
     if not faults:
-        print(f"{len(packages)} packages: {', '.join(PURE)} free of pyo3; licences, sources and versions as they should be")
+        print(
+            f"{len(packages)} packages: {', '.join(PURE)} free of pyo3; licences, sources, versions as they should be"
+        )
     return 1 if faults else 0
 
 

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import sys
 import time
-from asyncio import base_events, coroutines, format_helpers
+from asyncio import Handle, base_events, coroutines, format_helpers
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from asyncio import Handle
     from collections.abc import Callable
     from traceback import StackSummary
 
@@ -17,9 +16,7 @@ if TYPE_CHECKING:
 
 def callback_failed(loop: PyLoop, handle: Any, error: BaseException) -> None:
     """Reports what a callback raised, in asyncio's words."""
-    source = format_helpers._format_callback_source(  # type: ignore[attr-defined]
-        handle._callback, handle._args or ()
-    )
+    source = format_helpers._format_callback_source(handle._callback, handle._args or ())
     context: dict[str, Any] = {
         "message": f"Exception in callback {source}",
         "exception": error,
@@ -41,7 +38,8 @@ def run_watched(loop: PyLoop, handle: Handle, run: Callable[[], None]) -> None:
     elapsed = time.monotonic() - started
     if elapsed >= loop.slow_callback_duration:
         shown = base_events._format_handle(handle)  # type: ignore[attr-defined]
-        base_events.logger.warning("Executing %s took %.3f seconds", shown, elapsed)
+        logger = base_events.logger  # type: ignore[attr-defined]  # There, where programs replace it.
+        logger.warning("Executing %s took %.3f seconds", shown, elapsed)
 
 
 def check_callback(callback: Any, method: str) -> None:
@@ -58,5 +56,5 @@ def check_callback(callback: Any, method: str) -> None:
 
 def creation_traceback() -> StackSummary:
     """Where the caller of the loop's method stands."""
-    summary: StackSummary = format_helpers.extract_stack(sys._getframe(1))  # type: ignore[attr-defined]
+    summary: StackSummary = format_helpers.extract_stack(sys._getframe(1))
     return summary

@@ -4,32 +4,41 @@ from __future__ import annotations
 
 import asyncio
 import os
-import stat
 import sys
 from asyncio import events, sslproto, unix_events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ._pyloop import LoopCore
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import AsyncGenerator, Callable
 
 
 def _missing(method: str) -> NoReturn:
     raise NotImplementedError(f"PyLoop.{method}() is not implemented yet")
 
 
-class PyLoop(LoopCore, SignalMethods, SocketMethods, asyncio.BaseEventLoop):  # type: ignore[misc]
+class PyLoop(SignalMethods, SocketMethods):
     """An `asyncio.AbstractEventLoop` with its engine in Rust.
 
-    Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from other
-    threads only `call_soon_threadsafe()` and `asyncio.run_coroutine_threadsafe()` are for use, as with asyncio's loops.
+    Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from
+    other threads only `call_soon_threadsafe()` and `asyncio.run_coroutine_threadsafe()` are for use, as with asyncio's
+    loops.
 
     Callbacks run first in, first out; timers never run before their deadline by `time()`.
     """
+
+    if TYPE_CHECKING:
+        # Of asyncio.BaseEventLoop, whose type stubs leave them out.
+        _current_handle: asyncio.Handle | None
+        _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
+        _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
+
+        def _check_running(self) -> None: ...
+        def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
 
     def run_forever(self) -> None:
         """Runs until `stop()` is called.
@@ -81,7 +90,7 @@ class PyLoop(LoopCore, SignalMethods, SocketMethods, asyncio.BaseEventLoop):  # 
         self._close()
 
     def set_debug(self, enabled: bool) -> None:
-        """Turns debug mode on or off: checks on every call, slow callbacks logged, coroutines that know their origin."""
+        """Turns debug mode on or off: checked calls, slow callbacks logged, coroutines that know their origin."""
         self._debug = bool(enabled)
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, self._debug)
@@ -93,13 +102,13 @@ class PyLoop(LoopCore, SignalMethods, SocketMethods, asyncio.BaseEventLoop):  # 
         rawsock: socket.socket,
         protocol: Any,
         sslcontext: Any,
-        waiter: asyncio.Future[Any] | None = None,
+        waiter: Any = None,
         *,
         server_side: bool = False,
         server_hostname: str | None = None,
         extra: dict[str, Any] | None = None,
         server: Any = None,
-        **timeouts: float | None,
+        **timeouts: Any,
     ) -> Any:
         tls = sslproto.SSLProtocol(
             self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
@@ -116,7 +125,8 @@ class PyLoop(LoopCore, SignalMethods, SocketMethods, asyncio.BaseEventLoop):  # 
 
     def __init__(self) -> None:
         super().__init__()
-        # Unix server sockets whose path is removed with them, with the path's inode; filled by create_unix_server (3.13).
+        # Unix server sockets whose path is removed with them, with the path's inode: filled by create_unix_server
+        # (3.13).
         self._unix_server_sockets: dict[socket.socket, int] = {}
 
     def _stop_serving(self, sock: socket.socket) -> None:

@@ -11,7 +11,7 @@ from asyncio import unix_events
 from ._loop import PyLoop
 
 
-class EventLoopPolicy(unix_events._UnixDefaultEventLoopPolicy):  # type: ignore[misc, name-defined]
+class EventLoopPolicy(unix_events._UnixDefaultEventLoopPolicy):
     """The interpreter's default policy, except that its loops are `PyLoop`s."""
 
     _loop_factory = PyLoop

@@ -1,7 +1,7 @@
 """Signals: they wake a parked loop, and run handlers as ordinary callbacks.
 
-Python writes a signal's number to the process's wake-up descriptor. While a loop runs in the main thread that descriptor
-is one end of a socket pair of the loop's, whatever thread the signal was delivered to.
+Python writes a signal's number to the process's wake-up descriptor. While a loop runs in the main thread that
+descriptor is one end of a socket pair of the loop's, whatever thread the signal was delivered to.
 """
 
 from __future__ import annotations
@@ -22,6 +22,10 @@ from ._pyloop import LoopCore
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from typing_extensions import TypeVarTuple, Unpack
+
+    _Arguments = TypeVarTuple("_Arguments")
+
 _Handler = tuple[Any, tuple[Any, ...], contextvars.Context]
 
 
@@ -29,7 +33,7 @@ def _ignore(_signum: int, _frame: Any) -> None:
     """Makes Python write the signal's number to the wake-up descriptor, and do nothing else."""
 
 
-class SignalMethods(base_events.BaseEventLoop, LoopCore if TYPE_CHECKING else object):
+class SignalMethods(LoopCore, base_events.BaseEventLoop):
     """`add_signal_handler`, `remove_signal_handler`, and waking up for signals."""
 
     def __init__(self) -> None:
@@ -80,7 +84,9 @@ class SignalMethods(base_events.BaseEventLoop, LoopCore if TYPE_CHECKING else ob
         if sig not in signal.valid_signals():
             raise ValueError(f"invalid signal number {sig}")
 
-    def add_signal_handler(self, sig: int, callback: Callable[..., object], *args: Any) -> None:
+    def add_signal_handler(
+        self, sig: int, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
+    ) -> None:
         """Runs `callback(*args)` in the loop whenever the signal arrives.
 
         Main thread only: the interpreter handles signals there.

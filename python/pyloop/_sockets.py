@@ -52,7 +52,7 @@ def _is_numeric(port: Any) -> bool:
     return False
 
 
-class SocketMethods(base_events.BaseEventLoop, LoopCore if TYPE_CHECKING else object):
+class SocketMethods(LoopCore, base_events.BaseEventLoop):
     """`sock_*`, `getaddrinfo` and `getnameinfo` of the loop."""
 
     async def getaddrinfo(
@@ -156,7 +156,7 @@ class SocketMethods(base_events.BaseEventLoop, LoopCore if TYPE_CHECKING else ob
             sent = 0
             while sent < len(rest):
                 start = sent
-                sent += await self._write_when_ready(sock, lambda: sock.send(rest[start:]))
+                sent += await self._write_when_ready(sock, lambda: sock.send(rest[start:]))  # noqa: B023 - called before the next
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Sends a datagram; returns the number of bytes. Raises what `sock_recv` raises."""
@@ -185,7 +185,7 @@ class SocketMethods(base_events.BaseEventLoop, LoopCore if TYPE_CHECKING else ob
                 raise OSError(error, f"Connect call failed {address}") from None
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
-        """Accepts a connection; returns a non-blocking socket and the peer's address. Raises what `sock_recv` raises."""
+        """Accepts a connection; returns a non-blocking socket and its peer's address. Raises as `sock_recv` does."""
         self._check_socket(sock)
         connection, address = await self._read_when_ready(sock, sock.accept)
         connection.setblocking(False)

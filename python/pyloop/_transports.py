@@ -129,7 +129,7 @@ async def _handshake(
     sock: socket.socket,
     sslcontext: Any,
     server: Any,
-    timeouts: dict[str, float | None],
+    timeouts: dict[str, Any],
 ) -> None:
     try:
         waiter = loop.create_future()

@@ -33,7 +33,7 @@ def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="scripts/harness.sh", description="The commands behind the Makefile.")
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     profile = argparse.ArgumentParser(add_help=False)
-    profile.add_argument("--profile", choices=("release", "quick"), default="release")
+    profile.add_argument("--profile", choices=("release", "quick", "dev"), default="release")
 
     commands.add_parser("test", help="all stages").set_defaults(run=_test)
     commands.add_parser("test-quick", help="behaviour tests on this interpreter").set_defaults(run=_test_quick)

@@ -37,8 +37,8 @@ def environment_of(tag: str) -> Path:
 
 
 def profile_of(tag: str, found: dict[str, str]) -> str:
-    """What users get is tested on one interpreter; for the others a build counts that takes a quarter of the time."""
-    return "release" if tag == reference(found) else "quick"
+    """What users get is tested on one interpreter; on the others a build that also checks assertions and overflows."""
+    return "release" if tag == reference(found) else "dev"
 
 
 def _harness(*arguments: str) -> list[str]:
@@ -110,8 +110,8 @@ def python_setup(tag: str, found: dict[str, str], profile: str) -> list[Stage]:
     ]
 
 
-def python_tests(tag: str, found: dict[str, str], folders: tuple[str, ...], profile: str) -> list[Stage]:
-    """pytest of some folders on one interpreter."""
+def python_tests(tag: str, folders: tuple[str, ...], profile: str) -> list[Stage]:
+    """Tests of some folders, by pytest, on one interpreter."""
     return [
         Stage(
             f"{folder} on {tag}",
@@ -123,7 +123,7 @@ def python_tests(tag: str, found: dict[str, str], folders: tuple[str, ...], prof
     ]
 
 
-def conformance(tag: str, found: dict[str, str], profile: str) -> list[Stage]:
+def conformance(tag: str, profile: str) -> list[Stage]:
     """CPython's own asyncio tests on one interpreter."""
     python = str(python_of(environment_of(tag)))
     jobs = str(os.cpu_count() or 1)
@@ -148,7 +148,15 @@ def python_lints(found: dict[str, str], profile: str) -> list[Stage]:
         Stage("mypy", [python, "-m", "mypy"], needs=built),
         Stage(
             "stubtest",
-            [python, "-m", "mypy.stubtest", "--mypy-config-file", "pyproject.toml", "--ignore-disjoint-bases", "pyloop"],
+            [
+                python,
+                "-m",
+                "mypy.stubtest",
+                "--mypy-config-file",
+                "pyproject.toml",
+                "--ignore-disjoint-bases",
+                "pyloop",
+            ],
             needs=built,
         ),
     ]
@@ -158,14 +166,14 @@ def lint() -> list[Stage]:
     """Everything that reads the code without running it."""
     found = interpreters()
     tag = reference(found)
-    return [*rust_lints(found), *python_setup(tag, found, "quick"), *python_lints(found, "quick")]
+    return [*rust_lints(found), *python_setup(tag, found, "dev"), *python_lints(found, "dev")]
 
 
 def quick() -> list[Stage]:
     """The behaviour tests on the interpreter that runs this."""
     tag = tag_of_this()
     found = {tag: sys.executable}
-    return [*python_setup(tag, found, "quick"), *python_tests(tag, found, ("behaviour",), "quick")]
+    return [*python_setup(tag, found, "dev"), *python_tests(tag, ("behaviour",), "dev")]
 
 
 def everything() -> list[Stage]:
@@ -177,17 +185,19 @@ def everything() -> list[Stage]:
         stages += python_setup(tag, found, profile)
         if tag == reference(found):
             stages += python_lints(found, profile)
-        stages += python_tests(tag, found, ("behaviour", "project", "frameworks"), profile)
-        stages += conformance(tag, found, profile)
+        stages += python_tests(tag, ("behaviour", "project", "frameworks"), profile)
+        stages += conformance(tag, profile)
     return stages
 
 
 def left_out(found: dict[str, str]) -> list[str]:
     """Says, a sentence each, what `make test` does not test on this machine."""
     supported = [f"3.{minor}" for minor in range(pythons.OLDEST[1], pythons.NEWEST[1] + 1)] + ["3.13t"]
-    said = [f"CPython {tag}: not on this machine (PYLOOP_PYTHONS may name one)" for tag in supported if tag not in found]
+    said = [
+        f"CPython {tag}: not on this machine (PYLOOP_PYTHONS may name one)" for tag in supported if tag not in found
+    ]
     others = [tag for tag in found if tag != reference(found)]
     if others:
-        said.append(f"the release build on {', '.join(others)}: they get a quick build with assertions")
+        said.append(f"the release build on {', '.join(others)}: they get a debug build, with its assertions")
     said.append("benchmarks: `make bench`")
     return said

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -114,7 +115,11 @@ def run_stage(stage: Stage, position: str) -> Result:
     if not succeeded:
         _show(stage, output, status, str(log))
     skipped = f", {counts.skipped} skipped" if counts.skipped else ""
-    told = f"{counts.passed} passed, {counts.failed} failed{skipped}" if stage.count is not no_check or not succeeded else "ready"
+    told = (
+        f"{counts.passed} passed, {counts.failed} failed{skipped}"
+        if stage.count is not no_check or not succeeded
+        else "ready"
+    )
     print(f"        {told} ({seconds:.0f} s)", flush=True)
     return Result(stage, counts, seconds, succeeded)
 
@@ -144,10 +149,8 @@ def _run(stage: Stage, log: str) -> int:
             return -signal.SIGKILL
         finally:
             # What a test left behind, and what an interrupted run leaves: nothing outlives its stage.
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             process.wait()
 
 

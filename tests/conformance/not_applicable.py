@@ -9,8 +9,15 @@ from __future__ import annotations
 from .rules import Rule
 
 
-def _line(pattern: str, reason: str, since: tuple[int, int] = (3, 10), until: tuple[int, int] = (3, 99)) -> Rule:
-    return Rule(pattern, "not applicable", reason, since, until)
+def _line(
+    pattern: str,
+    reason: str,
+    since: tuple[int, int] = (3, 10),
+    until: tuple[int, int] = (3, 99),
+    *,
+    backported: bool = False,
+) -> Rule:
+    return Rule(pattern, "not applicable", reason, since, until, backported=backported)
 
 
 _PIPE_MOCKS = "builds the standard library's pipe transport around mocks and a simulated loop"
@@ -53,6 +60,16 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined", _MOCK_SOCKETS),
+    _line(
+        "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
+        "makes a transport of a mock socket through the selector loop's private `_make_socket_transport`",
+        backported=True,
+    ),
+    _line(
+        "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
+        "replaces private attributes of the selector loop's transport while it runs",
+        backported=True,
+    ),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler", _MOCK_SIGNAL),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler_install_error*", _MOCK_SIGNAL),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler_setup_error", _MOCK_SIGNAL),

@@ -36,6 +36,10 @@ class Rule:
     since: tuple[int, int] = (3, 10)
     until: tuple[int, int] = (3, 99)
     free_threaded: bool | None = None
+    # CPython brings the test to older minor versions with their patch releases, so the line may match nothing.
+    backported: bool = False
+    # The test ends in a hang: it gets a few seconds only.
+    hangs: bool = False
 
     def counts_for(self, interpreter: Interpreter) -> bool:
         """Tells whether this line speaks about `interpreter` at all."""
@@ -61,4 +65,4 @@ class Rules:
     def unmatched(self, test_ids: Iterable[str]) -> list[Rule]:
         """Returns the lines that decide about none of `test_ids`: they are out of date, or shadowed by earlier ones."""
         used = {id(rule) for rule in map(self.find, test_ids) if rule is not None}
-        return [rule for rule in self._rules if id(rule) not in used]
+        return [rule for rule in self._rules if id(rule) not in used and not rule.backported]

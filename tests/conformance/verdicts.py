@@ -14,6 +14,9 @@ from .process import Outcome, Settings, run_tests
 from .rules import Interpreter, Rules
 from .substitute import SCRIPTED_CLOCK
 
+# A test that is known to hang takes this long; were it to pass, it would do so in a fraction.
+_HANGING_SECONDS = 8.0
+
 Verdict = Literal[
     "passed",  # on the loop under test, having made at least one loop
     "unsteady",  # passed, but only when run again
@@ -60,6 +63,7 @@ class Judge:
 
     def __init__(self, settings: Settings, interpreter: Interpreter) -> None:
         self._settings = settings
+        self._impatient = dataclasses.replace(settings, limit=min(settings.limit, _HANGING_SECONDS))
         self._not_applicable = Rules(NOT_APPLICABLE, interpreter)
         # Expected failures are about pyloop; any other loop is run to check the runner itself.
         self._expected = Rules(EXPECTED_FAILURES if settings.loop == "pyloop" else (), interpreter)
@@ -80,12 +84,19 @@ class Judge:
                 applying.append(test)
             else:
                 report.findings.append(Finding(f"{class_id}.{test}", "not applicable", rule.reason))
-        run = run_tests(self._settings, class_id, applying)
-        report.fixture_errors = run.fixture_errors
-        for test, outcome in run.outcomes.items():
-            report.findings.append(self._weigh(f"{class_id}.{test}", outcome))
+        hanging = [test for test in applying if self._hangs(f"{class_id}.{test}")]
+        applying = [test for test in applying if test not in hanging]
+        for settings, chosen in ((self._settings, applying), (self._impatient, hanging)):
+            run = run_tests(settings, class_id, chosen)
+            report.fixture_errors += run.fixture_errors
+            for test, outcome in run.outcomes.items():
+                report.findings.append(self._weigh(f"{class_id}.{test}", outcome))
         self._try_again(report, applying)
         return report
+
+    def _hangs(self, test_id: str) -> bool:
+        rule = self._expected.find(test_id)
+        return rule is not None and rule.hangs
 
     def _weigh(self, test_id: str, outcome: Outcome) -> Finding:
         rule = self._expected.find(test_id)

@@ -38,12 +38,18 @@ def graph(edges: dict[str, list[tuple[str, str | None]]]) -> tuple[dict[str, Any
     facts = {"version": "1.0.0", "license": "MIT", "source": "registry+https://example.org", "manifest_path": "-"}
     packages = {name: {"name": name, **facts} for name in names}
     nodes = {
-        name: {"deps": [{"pkg": to, "dep_kinds": [{"kind": kind}]} for to, kind in edges.get(name, [])]} for name in names
+        name: {"deps": [{"pkg": to, "dep_kinds": [{"kind": kind}]} for to, kind in edges.get(name, [])]}
+        for name in names
     }
     return packages, nodes
 
 
-OURS: dict[str, list[tuple[str, str | None]]] = {"pyloop-timers": [], "pyloop-reactor": [], "pyloop-engine": [], "pyloop": []}
+OURS: dict[str, list[tuple[str, str | None]]] = {
+    "pyloop-timers": [],
+    "pyloop-reactor": [],
+    "pyloop-engine": [],
+    "pyloop": [],
+}
 
 
 @pytest.mark.parametrize("kind", [None, "build", "dev"])
@@ -88,6 +94,8 @@ def test_two_versions_of_one_package_are_noticed(check: ModuleType) -> None:
     assert "helper is linked in 2 versions: 1.0.0, 2.0.0" in fault
 
 
-@pytest.mark.parametrize("licence", ["MIT", "MIT OR GPL-3.0-only", "MIT/Apache-2.0", "(MIT OR Apache-2.0) AND Unicode-3.0"])
+@pytest.mark.parametrize(
+    "licence", ["MIT", "MIT OR GPL-3.0-only", "MIT/Apache-2.0", "(MIT OR Apache-2.0) AND Unicode-3.0"]
+)
 def test_a_licence_that_offers_an_accepted_way_is_accepted(check: ModuleType, licence: str) -> None:
     assert check.accepted(licence)

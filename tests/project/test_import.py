@@ -6,9 +6,8 @@ import subprocess
 import sys
 import sysconfig
 
-import pytest
-
 import pyloop
+import pytest
 from pyloop import _pyloop
 
 SECONDS = 60
@@ -64,7 +63,9 @@ def test_the_fingerprint_notices_a_patched_class() -> None:
 
 
 def test_the_fingerprint_notices_a_policy() -> None:
-    policy = WATCHED.replace("import pyloop", "import warnings; warnings.simplefilter('ignore'); asyncio.get_event_loop_policy()")
+    policy = WATCHED.replace(
+        "import pyloop", "import warnings; warnings.simplefilter('ignore'); asyncio.get_event_loop_policy()"
+    )
     with pytest.raises(AssertionError):
         in_fresh_interpreter(policy)
 

@@ -1,7 +1,7 @@
 """State of `asyncio.BaseEventLoop` whose meaning moved to Rust has one owner.
 
-The running interpreter's source is read: an inherited method that looks at such state would see what nobody keeps up to date.
-It must be overridden, the state must be a property of the engine's, or it stands on a list here with the reason.
+The running interpreter's source is read: an inherited method that looks at such state would see what nobody keeps up to
+date. It must be overridden, the state must be a property of the engine's, or it stands on a list here with the reason.
 """
 
 from __future__ import annotations
@@ -20,7 +20,6 @@ MOVED = frozenset(
     {
         "_clock_resolution",
         "_closed",
-        "_current_handle",
         "_debug",
         "_internal_fds",
         "_process_events",
@@ -45,6 +44,7 @@ KEPT = frozenset(
         "_asyncgens_shutdown_called",
         "_coroutine_origin_tracking_enabled",
         "_coroutine_origin_tracking_saved_depth",
+        "_current_handle",  # set in debug mode, by `run_watched`
         "_default_executor",
         "_exception_handler",
         "_executor_shutdown_called",
@@ -53,8 +53,13 @@ KEPT = frozenset(
     }
 )
 
-# Inherited methods that touch moved state all the same, and why that does no harm.
-REASONED: dict[str, str] = {}
+# Inherited methods that touch moved state all the same, and why nothing calls them.
+REASONED = {
+    "_add_callback": "called by `_process_events` of the selector and proactor loops, which pyloop is not",
+    "_call_soon": "called by `call_soon` and `call_soon_threadsafe`, which the engine replaces",
+    "_run_once": "called by `run_forever`, which `PyLoop` replaces",
+    "_timer_handle_cancelled": "called by `asyncio.TimerHandle.cancel`, which `pyloop.TimerHandle` replaces",
+}
 
 
 def self_attributes(function: ast.AST) -> set[str]:
@@ -70,9 +75,7 @@ def methods_of(class_: type) -> dict[str, ast.AST]:
     """The methods of a class, as its source has them."""
     (tree,) = ast.parse(textwrap.dedent(inspect.getsource(class_))).body
     assert isinstance(tree, ast.ClassDef)
-    return {
-        node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))
-    }
+    return {node.name: node for node in tree.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))}
 
 
 def inherited(class_: type, names: Iterable[str]) -> set[str]:
@@ -102,12 +105,25 @@ def test_every_reason_is_needed() -> None:
     assert {name for name in REASONED if name in here} <= set(faults(pyloop.PyLoop)), "a reason for what is no fault"
 
 
+def test_no_other_inherited_method_calls_what_only_a_reason_excuses() -> None:
+    methods = methods_of(base_events.BaseEventLoop)
+    callers = {
+        name: self_attributes(methods[name]) & set(REASONED)
+        for name in inherited(pyloop.PyLoop, methods)
+        if name not in REASONED and self_attributes(methods[name]) & set(REASONED)
+    }
+    # Called by `_handle_signal` of the selector loop, which `SignalMethods` replaces.
+    callers.pop("_add_callback_signalsafe", None)
+    assert callers == {}
+    assert pyloop.TimerHandle.cancel is not asyncio.TimerHandle.cancel
+
+
 def test_a_loop_that_overrides_nothing_is_noticed() -> None:
     class Bare(base_events.BaseEventLoop):
         pass
 
     found = faults(Bare)
-    assert {"_run_once", "call_soon", "call_at", "is_running", "stop"} <= set(found)
+    assert {"_run_once", "_call_soon", "call_at", "is_running", "stop"} <= set(found)
 
 
 def test_every_state_of_the_running_version_is_accounted_for() -> None:

@@ -132,11 +132,20 @@ impl Run<'_, '_> {
             Poll::Look => self.look()?,
             Poll::Park(deadline) => self.park(deadline)?,
         }
+        self.polled()
+    }
+
+    /// After a poll: serves its events, takes in what other threads sent meanwhile, expires timers.
+    fn polled(&mut self) -> PyResult<()> {
         let now = clock::now();
         let access = self.core.access(self.object.py())?;
         self.core.queue.with(&access, |queue| queue.pacer.polled(now));
         drop(access);
         self.dispatch()?;
+        if !self.core.inbox.is_empty() {
+            let access = self.core.access(self.object.py())?;
+            self.core.collect_inbox(&access);
+        }
         self.expire(now)
     }
 
@@ -179,7 +188,12 @@ impl Run<'_, '_> {
                 }
                 Ready::Stream(stream) => {
                     let stream = stream.into_bound(py);
+                    let started = self.core.is_debug().then(clock::now);
                     transport::serve(&stream, event.readable(), event.writable())?;
+                    if let Some(started) = started {
+                        let elapsed = clock::seconds(clock::now() - started);
+                        imports(py).report_slow.call1(py, (self.object, &stream, elapsed))?;
+                    }
                     self.flush()?;
                 }
                 Ready::Listener(listener) => {
@@ -247,6 +261,13 @@ impl Run<'_, '_> {
                 self.check_pace()?;
             }
             result?;
+            if self.poll_due {
+                // A long batch does not starve the sockets. It is not cut either: what is found waits behind it, except
+                // for transports, whose protocols hear of their data here as they do between batches.
+                self.poll_due = false;
+                self.look()?;
+                self.polled()?;
+            }
         }
         Ok(())
     }

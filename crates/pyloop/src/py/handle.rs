@@ -19,10 +19,10 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyTuple, PyType};
+use pyo3::types::PyTuple;
 
 use super::{call, context};
-use super::handle_type::types;
+use super::handle_type::{HandleType, types};
 use super::imports::imports;
 use super::storage;
 use crate::core::LoopCore;
@@ -73,18 +73,12 @@ impl Handle {
     /// Makes a handle for `call_soon` and descriptor watchers.
     #[inline]
     pub(crate) fn new(py: Python<'_>, parts: Parts<'_, '_>) -> PyResult<Self> {
-        let kind = types(py);
-        Self::build(py, &kind.handle.object, kind.handle_size, parts)
+        Self::build(py, &types(py).handle, parts)
     }
 
-    /// Allocates an instance of `kind` and fills the words; a tail beyond them is zeroed.
+    /// Allocates an instance of `kind` and fills it; a tail beyond the words is zeroed.
     #[inline]
-    pub(super) fn build(
-        py: Python<'_>,
-        kind: &Py<PyType>,
-        size: usize,
-        parts: Parts<'_, '_>,
-    ) -> PyResult<Self> {
+    pub(super) fn build(py: Python<'_>, kind: &HandleType, parts: Parts<'_, '_>) -> PyResult<Self> {
         let tuple = if parts.arguments.len() > INLINE || parts.traceback.is_some() {
             Some(PyTuple::new(
                 py,
@@ -96,9 +90,13 @@ impl Handle {
         } else {
             None
         };
-        let memory = storage::allocate(kind.bind(py), size)?;
+        let memory = storage::allocate(kind.object.bind(py), kind.size, &kind.spare)?;
         let raw: *mut RawHandle = memory.cast();
-        // SAFETY: initialised above, and shared with nobody yet.
+        // SAFETY: an instance that nobody else has seen; zeros are a valid tail.
+        unsafe { std::ptr::write_bytes(raw.add(1).cast::<u8>(), 0, kind.size - size_of::<RawHandle>()) };
+        // SAFETY: as above. The words are written, not assigned: what they held is undefined.
+        unsafe { (&raw mut (*raw).words).write([std::ptr::null_mut(); SLOTS.len()]) };
+        // SAFETY: as above.
         let words = unsafe { &mut (*raw).words };
         words[CALLBACK] = parts.callback.clone().into_ptr();
         words[CONTEXT] = parts.context.into_ptr();
@@ -109,7 +107,7 @@ impl Handle {
             (false, true) => shared(),
             (false, false) => no(),
         };
-        words[STATE] = counted(state);
+        words[STATE] = counted_singleton(state);
         if let Some(tuple) = tuple {
             words[FIRST] = tuple.into_ptr();
             words[SECOND] = types(py).extended.clone_ref(py).into_ptr();
@@ -278,14 +276,13 @@ impl RawRef {
             if state.load(Ordering::Relaxed) != from {
                 return false;
             }
-            state.store(counted(to), Ordering::Relaxed);
+            state.store(counted_singleton(to), Ordering::Relaxed);
         }
         #[cfg(Py_GIL_DISABLED)]
-        if state.compare_exchange(from, counted(to), Ordering::AcqRel, Ordering::Acquire).is_err() {
-            return false; // The singletons are immortal on free-threaded builds: `counted` left nothing to undo.
+        if state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_err() {
+            return false;
         }
-        // SAFETY: the reference that the word held.
-        unsafe { ffi::Py_DECREF(from) };
+        release_singleton(from);
         true
     }
 
@@ -446,12 +443,31 @@ pub(super) fn kept_representation(py: Python<'_>, raw: RawRef) -> Option<Bound<'
     if is_cancelled(raw) && callback(py, raw).is_none() { raw.word(py, SECOND) } else { None }
 }
 
-/// Gives up the last reference to the words' objects when the handle dies.
-pub(super) fn empty(py: Python<'_>, raw: RawRef) {
-    raw.clear(py);
-    let state = raw.state().swap(std::ptr::null_mut(), Ordering::Relaxed);
-    // SAFETY: null, or the reference that the word held.
-    drop(unsafe { Bound::from_owned_ptr_or_opt(py, state) });
+/// Gives up the references of a handle that has died.
+///
+/// # Safety
+/// * Nobody refers to the handle any more, and it is not used again.
+/// * The caller is attached.
+pub(super) unsafe fn empty(raw: RawRef) {
+    for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
+        // SAFETY: null, or the reference that the word held.
+        unsafe { ffi::Py_XDECREF(raw.load(index)) };
+    }
+    release_singleton(raw.load(STATE));
+}
+
+/// A reference to one of the state singletons; from 3.12 on they are immortal and not counted.
+#[inline]
+fn counted_singleton(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
+    if cfg!(Py_3_12) { object } else { counted(object) }
+}
+
+#[inline]
+fn release_singleton(object: *mut ffi::PyObject) {
+    if cfg!(not(Py_3_12)) {
+        // SAFETY: a reference made by `counted_singleton`.
+        unsafe { ffi::Py_XDECREF(object) };
+    }
 }
 
 #[inline]

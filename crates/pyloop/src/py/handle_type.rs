@@ -12,18 +12,30 @@ use pyo3::types::{PyBool, PyFloat, PyType};
 use super::fastcall::{Args, Method, define, guard};
 use super::handle::{self, RawHandle, RawRef, SLOTS};
 use super::heap_type::{self, Blueprint, HeapType, getset, slot};
-use super::storage;
+use super::storage::{self, Spare};
 use super::timer::{self, TimerTail};
 
 /// The handle types and what their instances need to know at run time.
 pub(super) struct Types {
-    pub(super) handle: HeapType,
-    pub(super) timer: HeapType,
-    /// Instance sizes in bytes.
-    pub(super) handle_size: usize,
-    pub(super) timer_size: usize,
+    pub(super) handle: HandleType,
+    pub(super) timer: HandleType,
     /// Marks a handle whose first word is the tuple of its arguments; never seen by Python code.
     pub(super) extended: Py<PyAny>,
+}
+
+/// One of the two types, with the memory of its dead instances.
+pub(super) struct HandleType {
+    pub(super) object: Py<PyType>,
+    /// Offset of the tail, and size of an instance, in bytes.
+    pub(super) tail: usize,
+    pub(super) size: usize,
+    pub(super) spare: Spare,
+}
+
+impl HandleType {
+    fn new(made: HeapType) -> Self {
+        Self { object: made.object, tail: made.tail, size: made.size, spare: Spare::new() }
+    }
 }
 
 static TYPES: PyOnceLock<Types> = PyOnceLock::new();
@@ -87,9 +99,9 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     )?;
     module.add("Handle", handle.object.bind(py))?;
     module.add("TimerHandle", timer.object.bind(py))?;
-    let (handle_size, timer_size) = (handle.size, timer.size);
     let extended = py.get_type::<pyo3::types::PyAny>().call0()?.unbind();
-    let made = Types { handle, timer, handle_size, timer_size, extended };
+    let made =
+        Types { handle: HandleType::new(handle), timer: HandleType::new(timer), extended };
     TYPES.set(py, made).map_err(|_| PyImportError::new_err("pyloop._pyloop was initialised twice"))
 }
 
@@ -151,11 +163,12 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         // SAFETY: the object is being deallocated, as that call demands.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
-    handle::empty(py, RawRef(object.cast::<RawHandle>()));
-    // SAFETY: as above; the size is the one that `Handle::build`, the only maker of instances, has allocated.
-    unsafe { storage::release(object, (*kind).tp_basicsize as usize) };
-    // SAFETY: every instance of a heap type counts as a reference to it.
-    unsafe { ffi::Py_DECREF(kind.cast()) };
+    // SAFETY: the only reference is gone, so nobody sees the words any more.
+    unsafe { handle::empty(RawRef(object.cast::<RawHandle>())) };
+    let types = types(py);
+    let kind = if kind.cast() == types.handle.object.as_ptr() { &types.handle } else { &types.timer };
+    // SAFETY: as above; `Handle::build`, the only maker of instances, allocates from the same place.
+    unsafe { storage::release(object, &kind.spare) };
 }
 
 macro_rules! getter {

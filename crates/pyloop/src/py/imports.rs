@@ -36,6 +36,8 @@ imports! {
     callback_failed = "pyloop._callbacks"."callback_failed",
     /// Runs one handle with the clock watched, for debug mode.
     run_watched = "pyloop._callbacks"."run_watched",
+    /// Logs what has taken long, for debug mode.
+    report_slow = "pyloop._callbacks"."report_slow",
     /// Refuses callbacks that cannot be called, for debug mode.
     check_callback = "pyloop._callbacks"."check_callback",
     /// Where a callback is being scheduled from, for debug mode.

@@ -44,8 +44,7 @@ impl TimerRef {
     /// Makes a timer handle due at `when` seconds.
     #[inline]
     pub(crate) fn new(py: Python<'_>, when: f64, parts: Parts<'_, '_>) -> PyResult<Self> {
-        let kind = types(py);
-        let handle = Handle::build(py, &kind.timer.object, kind.timer_size, parts)?;
+        let handle = Handle::build(py, &types(py).timer, parts)?;
         let object = handle.into_bound(py);
         let tail = timer_tail(py, object.as_ptr());
         // SAFETY: a fresh instance of the timer type, shared with nobody yet.

@@ -1,0 +1,325 @@
+"""The native half of pyloop; import `pyloop` instead."""
+
+import asyncio
+import contextvars
+import socket
+from asyncio import events, transports
+from collections.abc import Callable, Coroutine, Generator, Iterable
+from typing import Any, Final, TypeAlias, TypeVar, final
+
+from typing_extensions import Self, TypeVarTuple, Unpack
+
+_T = TypeVar("_T")
+_Arguments = TypeVarTuple("_Arguments")
+_Context: TypeAlias = contextvars.Context | None
+_Descriptor: TypeAlias = int | Any  # or an object with fileno()
+
+# Whether callbacks of one batch can share a context snapshot on this interpreter; False costs time, nothing else.
+_shares_contexts: Final[bool]
+
+@final
+class Handle(events.Handle):
+    """A callback that was scheduled with `call_soon()`; an `asyncio.Handle`.
+
+    It lets go of callback and arguments when it has run or was cancelled. Programs make none themselves.
+    """
+
+    def cancel(self) -> None:
+        """Cancels the callback and lets go of it and of its arguments at once.
+
+        Does nothing if it was cancelled before. Any thread may call it.
+        """
+
+    def cancelled(self) -> bool:
+        """Returns whether the callback was cancelled."""
+
+    def get_context(self) -> contextvars.Context:
+        """Returns the context that the callback runs in; None once it was cancelled or has run."""
+
+@final
+class TimerHandle(events.TimerHandle):
+    """A callback that was scheduled with `call_later()` or `call_at()`; an `asyncio.TimerHandle`.
+
+    Handles order by deadline. A cancelled one gives its memory back without waiting for the deadline.
+    """
+
+    def cancel(self) -> None:
+        """Cancels the callback and lets go of it and of its arguments at once.
+
+        Does nothing if it was cancelled before, or has run. Any thread may call it.
+        """
+
+    def cancelled(self) -> bool:
+        """Returns whether the callback was cancelled."""
+
+    def get_context(self) -> contextvars.Context:
+        """Returns the context that the callback runs in; None once it was cancelled or has run."""
+
+    def when(self) -> float:
+        """Returns the deadline in seconds, on the clock of `loop.time()`."""
+
+@final
+class StreamTransport(transports.Transport):
+    """A connection over a TCP or Unix socket; an `asyncio.Transport`.
+
+    Data written in one callback leaves in one system call after it. Only the loop's thread may use a transport.
+    Programs get theirs from `create_connection()`, `create_server()` and the like.
+    """
+
+    _start_tls_compatible: bool
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Sends data, in order with all other writes; never blocks.
+
+        What cannot be sent at once is kept, and the protocol told with `pause_writing()` when that is too much.
+
+        Raises:
+            TypeError: for anything but bytes, bytearray and memoryview.
+            RuntimeError: after `write_eof()`, or from another thread.
+        """
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None:
+        """Writes every item of an iterable of bytes-like objects; none if one of them is not.
+
+        Raises:
+            TypeError: for any other item.
+            RuntimeError: after `write_eof()`, or from another thread.
+        """
+
+    def write_eof(self) -> None:
+        """Closes the sending half after what was written; receiving goes on."""
+
+    def can_write_eof(self) -> bool:
+        """Returns True: stream sockets can be half closed."""
+
+    def close(self) -> None:
+        """Stops reading, sends what was written, then calls `connection_lost(None)`."""
+
+    def abort(self) -> None:
+        """Closes at once; what is not sent is lost."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Returns whether the protocol may be handed data."""
+
+    def pause_reading(self) -> None:
+        """Hands the protocol no data until `resume_reading()`. Does nothing if paused or closing."""
+
+    def resume_reading(self) -> None:
+        """Ends `pause_reading()`. Does nothing if not paused or closing."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns what is known about the connection.
+
+        Args:
+            name: "socket" (an `asyncio.TransportSocket`), "sockname" or "peername".
+            default: returned for any other name.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Returns the number of bytes that were written and not sent yet."""
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Returns the water marks as (low, high), in bytes."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the water marks: `pause_writing()` above high, `resume_writing()` at low or below.
+
+        Args:
+            high: bytes; None stands for four times low, or 64 KiB.
+            low: bytes; None stands for a quarter of high.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
+    def _force_close(self, exc: BaseException | None, /) -> None: ...
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+    def _make_empty_waiter(self) -> asyncio.Future[None]: ...
+    def _reset_empty_waiter(self) -> None: ...
+
+class LoopCore:
+    """The engine of `pyloop.PyLoop`: ready queue, timers, descriptors. Not for direct use."""
+
+    def __new__(cls, *_args: Any, **_kwargs: Any) -> Self: ...
+
+    # Lifecycle
+
+    def stop(self) -> None:
+        """Stops the loop after the batch that is running, or after the first one of the next run."""
+
+    def is_running(self) -> bool:
+        """Returns whether the loop is running."""
+
+    def is_closed(self) -> bool:
+        """Returns whether the loop was closed."""
+
+    def get_debug(self) -> bool:
+        """Returns whether debug mode is on."""
+
+    # Scheduling
+
+    def call_soon(
+        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+    ) -> Handle:
+        """Arranges for `callback(*args)` to run in the next iteration, after what was scheduled before.
+
+        Args:
+            context: the `contextvars.Context` to run in; None takes a copy of the current one, now.
+
+        Raises:
+            RuntimeError: if the loop is closed, or, in debug mode, from another thread than the loop's.
+            TypeError: in debug mode, for a coroutine or anything that is not callable.
+        """
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+    ) -> Handle:
+        """Like `call_soon()`, from any thread: wakes the loop if it waits for I/O.
+
+        Callbacks of one thread run in the order in which it handed them in.
+
+        Raises:
+            RuntimeError: if the loop is closed.
+            TypeError: in debug mode, for a coroutine or anything that is not callable.
+        """
+
+    def call_later(
+        self,
+        delay: float,
+        callback: Callable[[Unpack[_Arguments]], object],
+        /,
+        *args: Unpack[_Arguments],
+        context: _Context = None,
+    ) -> TimerHandle:
+        """Arranges for `callback(*args)` to run once, at least `delay` seconds from now.
+
+        Timers that are due run in the order of their deadlines, equal ones in the order they were made. With infinity
+        the callback never runs.
+
+        Raises:
+            ValueError: if delay is NaN.
+            TypeError: if delay is no number; in debug mode, for a coroutine or anything that is not callable.
+            RuntimeError: if the loop is closed or another thread runs it.
+        """
+
+    def call_at(
+        self,
+        when: float,
+        callback: Callable[[Unpack[_Arguments]], object],
+        /,
+        *args: Unpack[_Arguments],
+        context: _Context = None,
+    ) -> TimerHandle:
+        """Like `call_later()`, with a deadline on the clock of `time()` in seconds. Raises what it raises."""
+
+    def time(self) -> float:
+        """Returns the loop's clock in seconds: `time.monotonic()`."""
+
+    def create_future(self) -> asyncio.Future[Any]:
+        """Makes an `asyncio.Future` that belongs to this loop."""
+
+    def create_task(
+        self,
+        coro: Coroutine[Any, Any, _T] | Generator[Any, None, _T],
+        *,
+        name: object = None,
+        context: _Context = None,
+        **kwargs: Any,
+    ) -> asyncio.Task[_T]:
+        """Schedules a coroutine as an `asyncio.Task`, or through the task factory if there is one.
+
+        Args:
+            coro: the coroutine.
+            name: the task's name.
+            context: the `contextvars.Context` of the task (from Python 3.11 on); None takes a copy of the current one.
+            **kwargs: what else the running Python's own loops take: eager_start (3.14).
+
+        Raises:
+            RuntimeError: if the loop is closed.
+            TypeError: if it is no coroutine.
+        """
+
+    # Descriptors
+
+    def add_reader(
+        self, fd: _Descriptor, callback: Callable[[Unpack[_Arguments]], Any], /, *args: Unpack[_Arguments]
+    ) -> None:
+        """Calls `callback(*args)` whenever a descriptor can be read, until `remove_reader()`.
+
+        Args:
+            fd: an integer, or an object with `fileno()`. A second call replaces the callback.
+
+        Raises:
+            ValueError: for what is no descriptor.
+            RuntimeError: if a transport uses the descriptor, or the loop is closed.
+            OSError: if the system cannot watch it, as with regular files.
+        """
+
+    def add_writer(
+        self, fd: _Descriptor, callback: Callable[[Unpack[_Arguments]], Any], /, *args: Unpack[_Arguments]
+    ) -> None:
+        """Calls `callback(*args)` whenever a descriptor can be written. Raises what `add_reader()` raises."""
+
+    def remove_reader(self, fd: _Descriptor) -> bool:
+        """Stops watching a descriptor for reading; returns whether it was watched.
+
+        Raises:
+            ValueError: for what is no descriptor.
+            RuntimeError: if a transport uses it.
+        """
+
+    def remove_writer(self, fd: _Descriptor) -> bool:
+        """Stops watching a descriptor for writing; returns whether it was watched. Raises what `remove_reader` does."""
+
+    # For PyLoop, and for asyncio's own code, which knows these names.
+
+    @property
+    def _closed(self) -> bool: ...
+    @_closed.setter
+    def _closed(self, value: bool) -> None: ...
+    @property
+    def _debug(self) -> bool: ...
+    @_debug.setter
+    def _debug(self, value: bool) -> None: ...
+    def _run(self) -> None: ...
+    def _close(self) -> None: ...
+    def _check_closed(self) -> None: ...
+    def _check_thread(self) -> None: ...
+    def _write_to_self(self) -> None: ...
+    def _add_reader(self, fd: _Descriptor, callback: Callable[..., Any], *args: Any) -> Handle: ...
+    def _add_writer(self, fd: _Descriptor, callback: Callable[..., Any], *args: Any) -> Handle: ...
+    def _remove_reader(self, fd: _Descriptor) -> bool: ...
+    def _remove_writer(self, fd: _Descriptor) -> bool: ...
+    def _ensure_fd_no_transport(self, fd: _Descriptor) -> None: ...
+    def _make_socket_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        *,
+        extra: dict[str, Any] | None = None,
+        server: Any = None,
+    ) -> StreamTransport: ...
+    def _start_serving(
+        self,
+        protocol_factory: Callable[[], asyncio.BaseProtocol],
+        sock: socket.socket,
+        sslcontext: Any = None,
+        server: Any = None,
+        backlog: int = 100,
+        *tls: float | None,
+    ) -> None: ...
+    def _pause_serving(self, sock: socket.socket) -> None: ...
+    def _stop_serving(self, sock: socket.socket) -> None: ...
