@@ -35,11 +35,16 @@ def run_watched(loop: PyLoop, handle: Handle, run: Callable[[], None]) -> None:
         run()
     finally:
         loop._current_handle = None
-    elapsed = time.monotonic() - started
-    if elapsed >= loop.slow_callback_duration:
-        shown = base_events._format_handle(handle)  # type: ignore[attr-defined]
-        logger = base_events.logger  # type: ignore[attr-defined]  # There, where programs replace it.
-        logger.warning("Executing %s took %.3f seconds", shown, elapsed)
+    report_slow(loop, handle, time.monotonic() - started)
+
+
+def report_slow(loop: PyLoop, what: Any, elapsed: float) -> None:
+    """Logs a handle, or a transport whose protocol was called, that has taken long (`elapsed` in seconds)."""
+    if elapsed < loop.slow_callback_duration:
+        return
+    shown = base_events._format_handle(what) if isinstance(what, Handle) else repr(what)  # type: ignore[attr-defined]
+    logger = base_events.logger  # type: ignore[attr-defined]  # There, where programs replace it.
+    logger.warning("Executing %s took %.3f seconds", shown, elapsed)
 
 
 def check_callback(callback: Any, method: str) -> None:
