@@ -14,7 +14,7 @@ from ._sockets import SocketMethods
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator
 
 
 def _missing(method: str) -> NoReturn:
@@ -34,9 +34,9 @@ class PyLoop(SignalMethods, SocketMethods):
     if TYPE_CHECKING:
         # Of asyncio.BaseEventLoop, whose type stubs leave them out.
         _current_handle: asyncio.Handle | None
-        _asyncgen_firstiter_hook: Callable[[AsyncGenerator[Any, Any]], None]
-        _asyncgen_finalizer_hook: Callable[[AsyncGenerator[Any, Any]], None]
 
+        def _asyncgen_firstiter_hook(self, agen: AsyncGenerator[Any, Any]) -> None: ...
+        def _asyncgen_finalizer_hook(self, agen: AsyncGenerator[Any, Any]) -> None: ...
         def _check_running(self) -> None: ...
         def _set_coroutine_origin_tracking(self, enabled: bool) -> None: ...
 

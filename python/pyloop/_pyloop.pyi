@@ -9,6 +9,8 @@ from typing import Any, Final, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
+__all__ = ["Handle", "LoopCore", "StreamTransport", "TimerHandle", "_shares_contexts"]
+
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
 _Context: TypeAlias = contextvars.Context | None
@@ -254,7 +256,7 @@ class LoopCore:
     # Descriptors
 
     def add_reader(
-        self, fd: _Descriptor, callback: Callable[[Unpack[_Arguments]], Any], /, *args: Unpack[_Arguments]
+        self, fd: _Descriptor, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
     ) -> None:
         """Calls `callback(*args)` whenever a descriptor can be read, until `remove_reader()`.
 
@@ -268,7 +270,7 @@ class LoopCore:
         """
 
     def add_writer(
-        self, fd: _Descriptor, callback: Callable[[Unpack[_Arguments]], Any], /, *args: Unpack[_Arguments]
+        self, fd: _Descriptor, callback: Callable[[Unpack[_Arguments]], Any], *args: Unpack[_Arguments]
     ) -> None:
         """Calls `callback(*args)` whenever a descriptor can be written. Raises what `add_reader()` raises."""
 

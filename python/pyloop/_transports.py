@@ -64,8 +64,14 @@ def write_after_loss(count: int) -> None:
 
 def socket_from_descriptor(fd: int) -> socket.socket:
     """A socket object that owns a descriptor accepted by the engine."""
-    sock = socket.socket(fileno=fd)
-    sock.setblocking(False)
+    sock = socket.socket.__new__(socket.socket)
+    try:
+        sock.__init__(fileno=fd)  # type: ignore[misc]
+        sock.setblocking(False)
+    except BaseException:
+        # The descriptor goes on to belong to the engine, which closes it: an interrupt must not close it twice.
+        sock.detach()
+        raise
     return sock
 
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
+import os
 import subprocess
 import sys
 import time
 
 from . import environments, plan
 from .layout import ENVIRONMENTS, ROOT, VENV, child_environment, python_of
-from .stages import Counts, Result, Stage, not_run, run_stage
+from .stages import Counts, Result, Stage, end_running, not_run, run_stage
 
 # Measured on two cores with six interpreters, the first time with empty caches.
 _DURATION = "about 25 minutes the first time, 12 later"
@@ -76,13 +78,13 @@ def _lint(_arguments: argparse.Namespace) -> int:
 
 
 def _build(arguments: argparse.Namespace) -> int:
-    environments.develop(arguments.profile, ["test", "lint", "demo"])
+    environments.develop(arguments.profile)
     print(f"pyloop is in {VENV}: run {python_of(VENV)}, or activate it")
     return 0
 
 
 def _demo(arguments: argparse.Namespace) -> int:
-    environments.develop(arguments.profile, ["test", "lint", "demo"])
+    environments.develop(arguments.profile)
     return _call([str(python_of(VENV)), "examples/demo.py"])
 
 
@@ -115,10 +117,25 @@ def _run_all(stages: list[Stage]) -> int:
     """Runs every stage whose needs are met, and closes with the sum of what they counted."""
     started = time.monotonic()
     results: dict[str, Result] = {}
-    for number, stage in enumerate(stages, 1):
-        position = f"[{number:2}/{len(stages)}]"
+    alone = [stage for stage in stages if not stage.beside_others]
+    together = [stage for stage in stages if stage.beside_others]
+    positions = {stage.name: f"[{number:2}/{len(stages)}]" for number, stage in enumerate([*alone, *together], 1)}
+
+    def run(stage: Stage) -> Result:
         missing = [name for name in stage.needs if not results[name].succeeded]
-        results[stage.name] = not_run(stage, position, missing[0]) if missing else run_stage(stage, position)
+        position = positions[stage.name]
+        return not_run(stage, position, missing[0]) if missing else run_stage(stage, position)
+
+    for stage in alone:
+        results[stage.name] = run(stage)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        try:
+            for result in pool.map(run, together):
+                results[result.stage.name] = result
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            end_running()
+            raise
     total = sum((result.counts for result in results.values()), Counts())
     print("-" * 100)
     for name, result in results.items():

@@ -1,12 +1,11 @@
 """Virtual environments, and pyloop in them.
 
 Packages are installed from outside, by the pip of one environment that holds the tools: an interpreter needs neither
-pip nor ensurepip of its own. An environment is kept while its interpreter and the wanted packages are the same.
+pip nor ensurepip of its own. An environment is kept while its interpreter is the same, and completed.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import shutil
 import subprocess
@@ -51,13 +50,14 @@ def run(command: list[str | Path], **changes: str) -> None:
 
 def tool(name: str) -> Path:
     """Returns a command of the tools' environment, which is made first if need be."""
-    if _is_current(_TOOLS, sys.executable, ["tools"]):
+    # Any interpreter's will do: what it was made with last time, and not what runs this.
+    if _installed(_TOOLS, str(python_of(_TOOLS))) >= set(requirements("tools")):
         return _TOOLS / "bin" / name
     _create(_TOOLS, sys.executable)
     # The newest pip is asked for because older ones know no interpreter but their own.
     run([sys.executable, "-m", "pip", "--python", python_of(_TOOLS), "install", "-q", "--upgrade", "pip>=25.1"])
     run([python_of(_TOOLS), "-m", "pip", "install", "-q", *requirements("tools")])
-    _remember(_TOOLS, sys.executable, ["tools"])
+    _remember(_TOOLS, str(python_of(_TOOLS)), set(requirements("tools")))
     return _TOOLS / "bin" / name
 
 
@@ -69,14 +69,14 @@ def prepare(environment: Path, python: str, groups: list[str]) -> None:
     Raises:
         SetupError: if there can be no environment, or a needed package is not to be had.
     """
-    if _is_current(environment, python, groups):
-        print(f"{environment} is up to date")
-        return
-    pip = tool("pip")
-    _create(environment, python)
+    installed = _installed(environment, python)
+    if not installed:
+        _create(environment, python)
     for group in groups:
-        _install_group(pip, environment, group)
-    _remember(environment, python, groups)
+        if not installed >= set(requirements(group)):
+            _install_group(tool("pip"), environment, group)
+            installed |= set(requirements(group))
+    _remember(environment, python, installed)
 
 
 def _install_group(pip: Path, environment: Path, group: str) -> None:
@@ -137,16 +137,16 @@ def _seed(target: Path) -> None:
         shutil.copytree(newest, target, symlinks=True)
 
 
-def develop(profile: str, groups: list[str]) -> None:
+def develop(profile: str) -> None:
     """Makes .venv and installs the checkout into it, editable.
 
     Raises:
         SetupError: if it does not build or install.
     """
     python = sys.executable
-    prepare(VENV, python, groups)
-    tag = tag_of_this()
-    target = target_folder(tag)
+    prepare(VENV, python, ["develop"])
+    # For cargo this is yet another interpreter: the path counts.
+    target = target_folder(f"venv-{tag_of_this()}")
     _seed(target)
     run(
         [tool("maturin"), "develop", "--profile", profile, "--locked"],
@@ -161,26 +161,24 @@ def _create(environment: Path, python: str) -> None:
     run([python, "-m", "venv", "--without-pip", environment])
 
 
-def _key(python: str, groups: list[str]) -> dict[str, object]:
-    """What an environment was made from; a change in it makes a new one."""
-    facts = subprocess.run(
-        [python, "-VV"], capture_output=True, text=True, check=False, env=child_environment(), stdin=subprocess.DEVNULL
-    )
-    wanted = "\n".join(requirement for group in groups for requirement in requirements(group))
-    return {
-        "python": str(Path(python).resolve()),
-        "version": facts.stdout.strip(),
-        "requirements": hashlib.sha256(wanted.encode()).hexdigest(),
-    }
+def _facts(python: str) -> dict[str, str]:
+    """What an environment cannot outlive a change of."""
+    try:
+        asked = subprocess.run([python, "-VV"], capture_output=True, text=True, check=False, env=child_environment())
+    except OSError:  # It was removed since.
+        return {}
+    return {"python": str(Path(python).resolve()), "version": asked.stdout.strip()}
 
 
-def _is_current(environment: Path, python: str, groups: list[str]) -> bool:
+def _installed(environment: Path, python: str) -> set[str]:
+    """Returns the requirements that were met in an environment; none if it has to be made anew."""
     try:
         found = json.loads((environment / _KEY).read_text())
     except (OSError, ValueError):
-        return False
-    return bool(found == _key(python, groups))
+        return set()
+    return set(found["requirements"]) if found.get("facts") == _facts(python) else set()
 
 
-def _remember(environment: Path, python: str, groups: list[str]) -> None:
-    (environment / _KEY).write_text(json.dumps(_key(python, groups)))
+def _remember(environment: Path, python: str, installed: set[str]) -> None:
+    key = {"facts": _facts(python), "requirements": sorted(installed)}
+    (environment / _KEY).write_text(json.dumps(key, indent=2))

@@ -56,4 +56,4 @@ def child_environment(**changes: str) -> dict[str, str]:
     """Returns the environment for a command: this one's, without what would point Python at another installation."""
     unwanted = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "CONDA_PREFIX", "MAKEFLAGS", "MAKELEVEL", "MFLAGS")
     kept = {name: value for name, value in os.environ.items() if name not in unwanted}
-    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", **changes}
+    return {**kept, "PIP_DISABLE_PIP_VERSION_CHECK": "1", "PIP_NO_INPUT": "1", "CARGO_TERM_COLOR": "never", **changes}

@@ -7,6 +7,8 @@ import os
 import re
 import signal
 import subprocess
+import sys
+import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ from .layout import LOGS, ROOT, child_environment
 
 # Of a failed stage's output this much is shown; the rest is in its log.
 _SHOWN_LINES = 250
+_PRINTING = threading.Lock()
+# Process groups of the commands that run now; a list because stages are added and removed by several threads.
+_RUNNING: list[int] = []
 
 
 @dataclass(frozen=True)
@@ -84,6 +89,8 @@ class Stage:
     minutes: float = 15
     # Lines of a stage that went well which the reader should see all the same.
     notable: tuple[str, ...] = ("LEFT OUT", "SKIPPED")
+    # Keeps to one processor, so that it may run beside others of its kind. What builds uses all of them.
+    beside_others: bool = False
 
 
 @dataclass(frozen=True)
@@ -96,32 +103,49 @@ class Result:
     succeeded: bool
 
 
+def judge(count: Callable[[str], Counts], output: str, status: int) -> Counts:
+    """Counts the tests of a command; one that fails without naming a failed test has failed itself."""
+    if status == 0:
+        return count(output)
+    counts = Counts() if count is one_check else count(output)
+    return counts if counts.failed else counts + Counts(failed=1)
+
+
 def run_stage(stage: Stage, position: str) -> Result:
-    """Runs a stage; prints one line when it went well, and its output when it did not."""
-    print(f"{position} {stage.name} ...", flush=True)
+    """Runs a stage; prints one line when it went well, and its output when it did not.
+
+    Stages that run at the same time print one after the other.
+    """
+    if not stage.beside_others:
+        print(f"{position} {stage.name} ...", flush=True)
     LOGS.mkdir(parents=True, exist_ok=True)
     log = LOGS / f"{re.sub(r'[^a-z0-9.]+', '-', stage.name.lower())}.log"
     started = time.monotonic()
     status = _run(stage, str(log))
     seconds = time.monotonic() - started
     output = log.read_text(errors="replace")
-    counts = stage.count(output)
-    if status != 0 and counts.failed == 0:
-        counts += Counts(failed=1)
-    succeeded = status == 0 and counts.failed == 0
+    counts = judge(stage.count, output, status)
+    result = Result(stage, counts, seconds, succeeded=status == 0 and counts.failed == 0)
+    with _PRINTING:
+        _report(result, position, output, status, str(log))
+    return result
+
+
+def _report(result: Result, position: str, output: str, status: int, log: str) -> None:
+    stage, counts = result.stage, result.counts
+    if not result.succeeded:
+        _show(stage, output, status, log)
+    skipped = f", {counts.skipped} skipped" if counts.skipped else ""
+    told = (
+        "ready"
+        if stage.count is no_check and result.succeeded
+        else f"{counts.passed} passed, {counts.failed} failed{skipped}"
+    )
+    print(f"{position} {stage.name}: {told} ({result.seconds:.0f} s)")
     for line in output.splitlines():
         if line.startswith(stage.notable):
             print(f"        {line}")
-    if not succeeded:
-        _show(stage, output, status, str(log))
-    skipped = f", {counts.skipped} skipped" if counts.skipped else ""
-    told = (
-        f"{counts.passed} passed, {counts.failed} failed{skipped}"
-        if stage.count is not no_check or not succeeded
-        else "ready"
-    )
-    print(f"        {told} ({seconds:.0f} s)", flush=True)
-    return Result(stage, counts, seconds, succeeded)
+    sys.stdout.flush()
 
 
 def not_run(stage: Stage, position: str, missing: str) -> Result:
@@ -142,6 +166,7 @@ def _run(stage: Stage, log: str) -> int:
             stderr=subprocess.STDOUT,
             start_new_session=True,
         )
+        _RUNNING.append(process.pid)
         try:
             return process.wait(stage.minutes * 60)
         except subprocess.TimeoutExpired:
@@ -149,9 +174,20 @@ def _run(stage: Stage, log: str) -> int:
             return -signal.SIGKILL
         finally:
             # What a test left behind, and what an interrupted run leaves: nothing outlives its stage.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
+            _end(process.pid)
+            _RUNNING.remove(process.pid)
             process.wait()
+
+
+def _end(group: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(group, signal.SIGKILL)
+
+
+def end_running() -> None:
+    """Ends every command that runs now: the run was interrupted."""
+    for group in list(_RUNNING):
+        _end(group)
 
 
 def _show(stage: Stage, output: str, status: int, log: str) -> None:

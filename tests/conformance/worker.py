@@ -39,7 +39,7 @@ class Recorder(unittest.TestResult):
         """Announces `test` and arms the watchdog."""
         super().startTest(test)
         if self._outcome != "passed":
-            gc.collect()  # what a failed test left open would otherwise be reported to a later test
+            gc.collect()  # what a failed test left open would otherwise be told of a later test
         self._outcome, self._details = "passed", []
         self._created_before = self._loop.created
         self._write(event="start", test=_name(test))
@@ -47,8 +47,8 @@ class Recorder(unittest.TestResult):
         faulthandler.dump_traceback_later(self._limit, exit=True)
 
     def stopTest(self, test: unittest.TestCase) -> None:
-        """Disarms the watchdog and writes what became of `test`."""
-        faulthandler.cancel_dump_traceback_later()
+        """Writes what became of `test`; the watchdog starts anew, for the fixtures that unittest tears down next."""
+        faulthandler.dump_traceback_later(self._limit, exit=True)
         super().stopTest(test)
         self._write(
             event="end",
@@ -135,6 +135,7 @@ def run_class(class_id: str, tests: list[str], loop: LoopUnderTest, limit: float
     case: type[unittest.TestCase] = getattr(module, class_name)
     adapt(case, loop)
     unittest.TestSuite(map(case, tests)).run(Recorder(out, loop, limit))
+    faulthandler.cancel_dump_traceback_later()
 
 
 def main() -> int:

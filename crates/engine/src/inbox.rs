@@ -87,6 +87,11 @@ impl<T> Inbox<T> {
         self.filled.store(false, Ordering::Relaxed);
     }
 
+    /// Shows every entry to `visit`, oldest first: for a garbage collector. `visit` must not use the inbox.
+    pub fn for_each(&self, visit: impl FnMut(&T)) {
+        self.state.lock().entries.iter().for_each(visit);
+    }
+
     /// Closes the inbox and returns what it held, oldest first; empty if it was closed before.
     ///
     /// Every entry ends in exactly one place: drained, returned from here, or given back by

@@ -105,6 +105,11 @@ impl<E: Entry> Shard<E> {
         entries
     }
 
+    /// Shows every entry to `visit`, in no order: for a garbage collector. `visit` must not use the shard.
+    pub fn for_each(&self, visit: impl FnMut(&E)) {
+        self.slots.lock().for_each(visit);
+    }
+
     /// Bytes that the shard has allocated, payloads excluded. Walks all slots: for tests and monitoring.
     pub fn allocated(&self) -> usize {
         self.slots.lock().allocated()

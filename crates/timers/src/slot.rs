@@ -118,6 +118,10 @@ impl<E: Entry> Slot<E> {
     }
 
     /// The smallest item of an ordered slot.
+    pub(crate) fn entries(&self) -> impl Iterator<Item = &E> {
+        self.items.iter().map(|item| &item.entry)
+    }
+
     pub(crate) fn first(&self) -> Option<&Item<E>> {
         debug_assert!(self.ordered || self.items.is_empty());
         self.items.first()

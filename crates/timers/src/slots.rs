@@ -155,6 +155,13 @@ impl<E: Entry> Slots<E> {
         entries
     }
 
+    /// Shows every entry to `visit`, in no order.
+    pub(crate) fn for_each(&self, mut visit: impl FnMut(&E)) {
+        for slot in &self.slab {
+            slot.entries().for_each(&mut visit);
+        }
+    }
+
     /// Bytes allocated by this structure, payloads excluded. Walks all slots.
     pub(crate) fn allocated(&self) -> usize {
         let items: usize = self.slab.iter().map(Slot::capacity).sum();

@@ -190,6 +190,10 @@ impl LoopCore {
         transport::open(slf, sock, protocol, waiter, extra, server)
     }
 
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "asyncio.Server calls it with these, in this order"
+    )]
     /// Accepts connections from a listening socket until `_stop_serving` (a `transport::Listener` keeps the arguments).
     #[pyo3(signature = (protocol_factory, sock, sslcontext=None, server=None, backlog=100, *tls))]
     fn _start_serving<'py>(

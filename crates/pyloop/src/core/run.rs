@@ -11,7 +11,7 @@ use reactor::{Event, Events, Reactor};
 use timers::Entry;
 
 use super::sources::Source;
-use super::state::{LoopCore, wrong_thread};
+use super::state::LoopCore;
 use crate::clock;
 use crate::py::errors::os_error;
 use crate::py::handle::Handle;
@@ -38,7 +38,10 @@ struct Run<'a, 'py> {
 
 /// What an event asks for, with the references to do it.
 enum Ready {
-    Watcher { reader: Option<Handle>, writer: Option<Handle> },
+    Watcher {
+        reader: Option<Handle>,
+        writer: Option<Handle>,
+    },
     Stream(Py<PyAny>),
     Listener(Py<transport::Listener>),
 }
@@ -52,12 +55,11 @@ pub(super) fn run(object: &Bound<'_, LoopCore>) -> PyResult<()> {
     let core = object.get();
     core.check_open()?;
     if core.running.swap(true, Ordering::Relaxed) {
-        return Err(PyRuntimeError::new_err("This event loop is already running"));
+        return Err(PyRuntimeError::new_err(
+            "This event loop is already running",
+        ));
     }
-    if !core.owner.acquire() {
-        core.running.store(false, Ordering::Relaxed);
-        return Err(wrong_thread());
-    }
+    core.owner.acquire_for_run(object.py());
     let outcome = run_owned(object);
     core.stopping.store(false, Ordering::Relaxed);
     core.running.store(false, Ordering::Relaxed);
@@ -69,7 +71,9 @@ fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
     let core = object.get();
     let reactor = {
         let access = core.access(object.py())?;
-        core.sources.with(&access, |sources| sources.reactor()).map_err(os_error)?
+        core.sources
+            .with(&access, |sources| sources.reactor())
+            .map_err(os_error)?
     };
     let mut run = Run {
         core,
@@ -101,7 +105,8 @@ impl Run<'_, '_> {
         }
         let ready_len = self.core.queue.with(&access, |queue| {
             self.check_timers |= std::mem::take(&mut queue.timer_added);
-            queue.ready.len()
+            // A transport that was written to during the last flush is work, too: the loop must not park on it.
+            queue.ready.len() + queue.unflushed.len()
         });
         drop(access);
         if ready_len == 0 || self.first || self.poll_due {
@@ -123,7 +128,11 @@ impl Run<'_, '_> {
             first_of_run: self.first,
             poll_due: self.poll_due,
             next_deadline,
-            now: if next_deadline.is_some() { clock::now() } else { 0 },
+            now: if next_deadline.is_some() {
+                clock::now()
+            } else {
+                0
+            },
         });
         self.first = false;
         self.poll_due = false;
@@ -139,7 +148,9 @@ impl Run<'_, '_> {
     fn polled(&mut self) -> PyResult<()> {
         let now = clock::now();
         let access = self.core.access(self.object.py())?;
-        self.core.queue.with(&access, |queue| queue.pacer.polled(now));
+        self.core
+            .queue
+            .with(&access, |queue| queue.pacer.polled(now));
         drop(access);
         self.dispatch()?;
         if !self.core.inbox.is_empty() {
@@ -151,7 +162,9 @@ impl Run<'_, '_> {
 
     fn look(&mut self) -> PyResult<()> {
         match self.reactor.poll(&mut self.events, Some(Duration::ZERO)) {
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => self.object.py().check_signals(),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {
+                self.object.py().check_signals()
+            }
             other => other.map_err(os_error),
         }
     }
@@ -177,8 +190,12 @@ impl Run<'_, '_> {
     /// Serves the events of the last poll: transports at once, watchers through the ready queue.
     fn dispatch(&mut self) -> PyResult<()> {
         for index in 0..self.events.len() {
-            let Some(event) = self.events.get(index) else { break };
-            let Some(ready) = self.find(event)? else { continue };
+            let Some(event) = self.events.get(index) else {
+                break;
+            };
+            let Some(ready) = self.find(event)? else {
+                continue;
+            };
             let py = self.object.py();
             match ready {
                 Ready::Watcher { reader, writer } => {
@@ -192,7 +209,9 @@ impl Run<'_, '_> {
                     transport::serve(&stream, event.readable(), event.writable())?;
                     if let Some(started) = started {
                         let elapsed = clock::seconds(clock::now() - started);
-                        imports(py).report_slow.call1(py, (self.object, &stream, elapsed))?;
+                        imports(py)
+                            .report_slow
+                            .call1(py, (self.object, &stream, elapsed))?;
                     }
                     self.flush()?;
                 }
@@ -212,8 +231,14 @@ impl Run<'_, '_> {
             let (_, source) = sources.resolve(event.token())?;
             Some(match source {
                 Source::Watcher { reader, writer } => Ready::Watcher {
-                    reader: reader.as_ref().filter(|_| event.readable()).map(|found| found.clone_ref(py)),
-                    writer: writer.as_ref().filter(|_| event.writable()).map(|found| found.clone_ref(py)),
+                    reader: reader
+                        .as_ref()
+                        .filter(|_| event.readable())
+                        .and_then(|found| found.queue_watcher(py)),
+                    writer: writer
+                        .as_ref()
+                        .filter(|_| event.writable())
+                        .and_then(|found| found.queue_watcher(py)),
                 },
                 Source::Stream(stream) => Ready::Stream(stream.clone_ref(py)),
                 Source::Idle { .. } => return None, // Watched for nothing since the poll.
@@ -230,7 +255,8 @@ impl Run<'_, '_> {
         }
         if self.expired[0].deadline() == 0 {
             // The wheel knows no time before the clock's beginning: deadlines there are put in order here.
-            self.expired.sort_by(|one, other| one.when().total_cmp(&other.when()));
+            self.expired
+                .sort_by(|one, other| one.when().total_cmp(&other.when()));
         }
         let py = self.object.py();
         for timer in self.expired.drain(..) {
@@ -249,7 +275,9 @@ impl Run<'_, '_> {
         for _ in 0..count {
             let (handle, read_clock) = {
                 let access = self.core.access(py)?;
-                self.core.queue.with(&access, |queue| (queue.ready.pop(), queue.pacer.ran(1)))
+                self.core
+                    .queue
+                    .with(&access, |queue| (queue.ready.pop(), queue.pacer.ran(1)))
             };
             let Some(handle) = handle else { break };
             let result = if self.core.is_debug() {
@@ -276,7 +304,10 @@ impl Run<'_, '_> {
     #[cold]
     fn check_pace(&mut self) -> PyResult<()> {
         let access = self.core.access(self.object.py())?;
-        let due = self.core.queue.with(&access, |queue| queue.pacer.checked(clock::now()));
+        let due = self
+            .core
+            .queue
+            .with(&access, |queue| queue.pacer.checked(clock::now()));
         self.poll_due |= due;
         self.check_timers = true;
         Ok(())
@@ -286,9 +317,13 @@ impl Run<'_, '_> {
     #[cold]
     fn run_watched(&self, handle: Handle) -> PyResult<()> {
         let py = self.object.py();
-        let run = PendingRun { handle: handle.clone_ref(py), owner: self.object.clone().unbind() };
-        let outcome =
-            imports(py).run_watched.call1(py, (self.object, handle.bind(py), Py::new(py, run)?));
+        let run = PendingRun {
+            handle: handle.clone_ref(py),
+            owner: self.object.clone().unbind(),
+        };
+        let outcome = imports(py)
+            .run_watched
+            .call1(py, (self.object, handle.bind(py), Py::new(py, run)?));
         handle.finish(py);
         outcome.map(drop)
     }
@@ -297,10 +332,17 @@ impl Run<'_, '_> {
     fn flush(&self) -> PyResult<()> {
         let py = self.object.py();
         let access = self.core.access(py)?;
-        if self.core.queue.with(&access, |queue| queue.unflushed.is_empty()) {
+        if self
+            .core
+            .queue
+            .with(&access, |queue| queue.unflushed.is_empty())
+        {
             return Ok(());
         }
-        let mut waiting = self.core.queue.with(&access, |queue| std::mem::take(&mut queue.unflushed));
+        let mut waiting = self
+            .core
+            .queue
+            .with(&access, |queue| std::mem::take(&mut queue.unflushed));
         drop(access);
         let mut outcome = Ok(());
         for stream in waiting.drain(..) {

@@ -74,7 +74,11 @@ impl<'a, 'py> Call<'a, 'py> {
             context::check(given)?;
         }
         let callback = callback.ok_or_else(|| missing(method, "callback"))?;
-        Ok(Self { callback, arguments: args.rest(first + 1), context })
+        Ok(Self {
+            callback,
+            arguments: args.rest(first + 1),
+            context,
+        })
     }
 
     /// What a handle for this call is made of.
@@ -122,7 +126,9 @@ fn debug_checks<'py>(
         check_thread(core)?;
     }
     imports(py).check_callback.call1(py, (callback, method))?;
-    Ok(Some(imports(py).creation_traceback.call0(py)?.into_bound(py)))
+    Ok(Some(
+        imports(py).creation_traceback.call0(py)?.into_bound(py),
+    ))
 }
 
 /// # Errors
@@ -183,7 +189,10 @@ impl Method for CallSoon {
     const NAME: &'static CStr = c"call_soon";
     const DOC: &'static CStr = c"call_soon($self, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
     #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let object = core(&slf);
         let handle = soon_handle(object, "call_soon", args, true)?;
         let result = handle.clone_ref(args.py()).into_bound(args.py());
@@ -197,7 +206,10 @@ impl Method for CallSoonThreadsafe {
     const NAME: &'static CStr = c"call_soon_threadsafe";
     const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
     #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let object = core(&slf);
         let handle = soon_handle(object, "call_soon_threadsafe", args, false)?;
         let result = handle.clone_ref(args.py()).into_bound(args.py());
@@ -249,17 +261,25 @@ fn add_timer<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = args.py();
     if when.is_nan() {
-        return Err(PyValueError::new_err(format!("{method}(): the time must not be NaN")));
+        return Err(PyValueError::new_err(format!(
+            "{method}(): the time must not be NaN"
+        )));
     }
     let call = Call::read(method, &args, 1)?;
     let core = object.get();
-    let traceback =
-        if core.is_plain() { None } else { debug_checks(object, method, &call.callback, true)? };
-    let access = core.access(py)?;
+    let traceback = if core.is_plain() {
+        None
+    } else {
+        debug_checks(object, method, &call.callback, true)?
+    };
     let timer = TimerRef::new(py, when, call.parts(object, traceback)?)?;
     let result = timer.bind(py).clone();
     if core.timers.insert(timer) {
-        core.queue.with(&access, |queue| queue.timer_added = true);
+        match core.owner.access(py) {
+            Some(access) => core.queue.with(&access, |queue| queue.timer_added = true),
+            // Not asked for, but harmless: the wheel has its own lock, and a parked loop looks at it anew.
+            None => core.wake(),
+        }
     }
     Ok(result)
 }
@@ -269,7 +289,10 @@ impl Method for CallLater {
     const NAME: &'static CStr = c"call_later";
     const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
     #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let delay = time_argument("call_later", "delay", &args)?;
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
@@ -284,7 +307,10 @@ impl Method for CallAt {
     const NAME: &'static CStr = c"call_at";
     const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
     #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let when = time_argument("call_at", "when", &args)?;
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
@@ -296,7 +322,8 @@ impl Method for CallAt {
 struct Time;
 impl Method for Time {
     const NAME: &'static CStr = c"time";
-    const DOC: &'static CStr = c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().";
+    const DOC: &'static CStr =
+        c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().";
     #[inline]
     fn call<'py>(_: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
         args.expect("time", 0, 0)?;

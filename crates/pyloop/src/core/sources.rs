@@ -19,11 +19,17 @@ use crate::py::handle::Handle;
 #[derive(Debug)]
 pub(crate) enum Source {
     /// Callbacks of `add_reader` and `add_writer`.
-    Watcher { reader: Option<Handle>, writer: Option<Handle> },
+    Watcher {
+        reader: Option<Handle>,
+        writer: Option<Handle>,
+    },
     /// A stream transport.
     Stream(Py<PyAny>),
     /// A stream transport that waits for nothing (reading is paused, all is sent); the application keeps it alive.
-    Idle { transport: Py<PyWeakrefReference>, address: usize },
+    Idle {
+        transport: Py<PyWeakrefReference>,
+        address: usize,
+    },
     /// A listening socket.
     Listener(Py<crate::transport::Listener>),
 }
@@ -32,7 +38,10 @@ impl Source {
     /// The source of a transport that waits for nothing.
     pub(crate) fn idle(transport: &Bound<'_, PyAny>) -> PyResult<Self> {
         let weak = PyWeakrefReference::new(transport)?.unbind();
-        Ok(Self::Idle { transport: weak, address: transport.as_ptr() as usize })
+        Ok(Self::Idle {
+            transport: weak,
+            address: transport.as_ptr() as usize,
+        })
     }
 
     /// Whether this is the source of `transport`. (An idle one that dies takes its row out of the table.)
@@ -47,9 +56,8 @@ impl Source {
     /// Cancels what a watcher had; a transport or listener is only let go of.
     pub(super) fn cancel(self, py: Python<'_>) -> PyResult<()> {
         if let Self::Watcher { reader, writer } = self {
-            for handle in [reader, writer].into_iter().flatten() {
-                handle.cancel(py)?;
-            }
+            let cancel = |handle: Option<Handle>| handle.map_or(Ok(()), |handle| handle.cancel(py));
+            return cancel(reader).and(cancel(writer));
         }
         Ok(())
     }
@@ -88,7 +96,10 @@ pub(crate) struct Sources {
 
 impl Sources {
     pub(super) const fn new(reactor: Arc<Reactor>) -> Self {
-        Self { reactor: Some(reactor), rows: Vec::new() }
+        Self {
+            reactor: Some(reactor),
+            rows: Vec::new(),
+        }
     }
 
     /// The reactor, for a poll.
@@ -104,7 +115,10 @@ impl Sources {
     }
 
     pub(crate) fn get_mut(&mut self, fd: RawFd) -> Option<&mut Source> {
-        self.rows.get_mut(usize::try_from(fd).ok()?)?.source.as_mut()
+        self.rows
+            .get_mut(usize::try_from(fd).ok()?)?
+            .source
+            .as_mut()
     }
 
     /// What the reactor watches `fd` for.
@@ -135,7 +149,10 @@ impl Sources {
     ) -> io::Result<Option<Source>> {
         let reactor = self.reactor()?;
         let index = usize::try_from(fd).map_err(|_| bad_descriptor())?;
-        let generation = self.rows.get(index).map_or(0, |row| row.generation.wrapping_add(1));
+        let generation = self
+            .rows
+            .get(index)
+            .map_or(0, |row| row.generation.wrapping_add(1));
         let token = Token(u64::from(generation) << 32 | index as u64);
         // The reactor goes first: it refuses absurd numbers before the table grows to them.
         if !interest.is_empty() {
@@ -166,7 +183,10 @@ impl Sources {
     /// What the reactor says; the table is then as it was.
     pub(crate) fn set_interest(&mut self, fd: RawFd, interest: Interest) -> io::Result<()> {
         let reactor = self.reactor()?;
-        let Some(row) = usize::try_from(fd).ok().and_then(|index| self.rows.get_mut(index)) else {
+        let Some(row) = usize::try_from(fd)
+            .ok()
+            .and_then(|index| self.rows.get_mut(index))
+        else {
             return Err(bad_descriptor());
         };
         if row.interest == interest {
@@ -192,7 +212,10 @@ impl Sources {
 
     /// Exchanges the source of a row; what it is watched for stays.
     pub(crate) fn replace(&mut self, fd: RawFd, source: Source) -> Option<Source> {
-        self.rows.get_mut(usize::try_from(fd).ok()?)?.source.replace(source)
+        self.rows
+            .get_mut(usize::try_from(fd).ok()?)?
+            .source
+            .replace(source)
     }
 
     /// Stops watching `fd`; returns its source.
@@ -213,11 +236,17 @@ impl Sources {
     /// Everything, for closing the loop; the reactor is closed with it.
     pub(super) fn take_all(&mut self) -> Vec<Source> {
         self.reactor = None;
-        std::mem::take(&mut self.rows).into_iter().filter_map(|row| row.source).collect()
+        std::mem::take(&mut self.rows)
+            .into_iter()
+            .filter_map(|row| row.source)
+            .collect()
     }
 
     pub(super) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
-        self.rows.iter().filter_map(|row| row.source.as_ref()).try_for_each(|source| source.visit(visit))
+        self.rows
+            .iter()
+            .filter_map(|row| row.source.as_ref())
+            .try_for_each(|source| source.visit(visit))
     }
 
     fn row(&self, fd: RawFd) -> Option<&Entry> {

@@ -154,18 +154,20 @@ impl LoopCore {
     /// Puts a handle into the inbox and wakes the loop if it is parked. Any thread.
     pub(crate) fn send(&self, handle: Handle) -> PyResult<()> {
         // A closed inbox gives the handle back: the loop was closed between the caller's check and now.
-        self.inbox.push(handle).map_err(|_| PyRuntimeError::new_err("Event loop is closed"))?;
+        self.inbox
+            .push(handle)
+            .map_err(|_| PyRuntimeError::new_err("Event loop is closed"))?;
         self.wake();
         Ok(())
     }
 
     /// Makes a parked loop look at its inbox and flags. Any thread.
     pub(crate) fn wake(&self) {
-        if self.park.notify() {
-            if let Some(waker) = &*self.waker.lock() {
-                // A write to the loop's own eventfd fails only if its counter is full: then the loop is awake already.
-                let _ = waker.wake();
-            }
+        if self.park.notify()
+            && let Some(waker) = &*self.waker.lock()
+        {
+            // A write to the loop's own eventfd fails only if its counter is full: then the loop is awake already.
+            let _ = waker.wake();
         }
     }
 
@@ -173,7 +175,8 @@ impl LoopCore {
     pub(crate) fn collect_inbox(&self, access: &Access<'_>) {
         let mut arrived = Vec::new();
         self.inbox.drain_into(&mut arrived);
-        self.queue.with(access, |queue| queue.ready.append_from(&mut arrived));
+        self.queue
+            .with(access, |queue| queue.ready.append_from(&mut arrived));
     }
 
     /// Shows the garbage collector everything that the loop holds.
@@ -184,6 +187,18 @@ impl LoopCore {
         for transport in &self.queue.peek().unflushed {
             visit.call(transport)?;
         }
+        let mut outcome = Ok(());
+        self.inbox.for_each(|handle| {
+            if outcome.is_ok() {
+                outcome = handle.visit(visit);
+            }
+        });
+        self.timers.for_each(|timer| {
+            if outcome.is_ok() {
+                outcome = timer.visit(visit);
+            }
+        });
+        outcome?;
         self.sources.peek().visit(visit)
     }
 
@@ -195,22 +210,29 @@ impl LoopCore {
                 (queue.ready.take_all(), std::mem::take(&mut queue.unflushed))
             });
             let snapshots = self.snapshots.with(&access, Snapshots::take);
-            (ready, unflushed, self.sources.with(&access, Sources::take_all), snapshots)
+            (
+                ready,
+                unflushed,
+                self.sources.with(&access, Sources::take_all),
+                snapshots,
+            )
         };
         *self.waker.lock() = None;
         let sent = self.inbox.close();
         let timers = self.timers.drain();
+        // Everything is cancelled, whatever one of them raises (in debug mode a cancel calls `repr`).
+        let mut outcome = Ok(());
         for handle in ready.into_iter().chain(sent) {
-            handle.cancel(py)?;
+            outcome = outcome.and(handle.cancel(py));
         }
         for timer in timers {
-            timer.into_handle().cancel(py)?;
+            outcome = outcome.and(timer.into_handle().cancel(py));
         }
         drop(unflushed);
         for source in sources {
-            source.cancel(py)?;
+            outcome = outcome.and(source.cancel(py));
         }
-        Ok(())
+        outcome
     }
 }
 

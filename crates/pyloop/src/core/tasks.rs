@@ -15,10 +15,18 @@ impl Method for CreateFuture {
     const NAME: &'static CStr = c"create_future";
     const DOC: &'static CStr =
         c"create_future($self, /)\n--\n\nMakes an asyncio.Future that belongs to this loop.";
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("create_future", 0, 0)?;
         let imports = imports(args.py());
-        call::with_keywords(args.py(), &imports.future, &[slf.as_ptr()], &imports.loop_keyword)
+        call::with_keywords(
+            args.py(),
+            &imports.future,
+            &[slf.as_ptr()],
+            &imports.loop_keyword,
+        )
     }
 }
 
@@ -39,7 +47,10 @@ impl CreateTask {
 impl Method for CreateTask {
     const NAME: &'static CStr = c"create_task";
     const DOC: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\nSchedules a coroutine as an asyncio.Task, or through the task factory if there is one.\n\nTakes the keywords of the running Python's own loops: name, context (3.11), eager_start (3.14).";
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         let py = args.py();
         let imports = imports(py);
         let object = core(&slf);
@@ -62,7 +73,10 @@ impl Method for CreateTask {
         }
         if plain {
             keywords.set_item(imports.names.r#loop.bind(py), object)?;
-            return imports.task.bind(py).call(args.rest_tuple(0)?, Some(&keywords));
+            return imports
+                .task
+                .bind(py)
+                .call(args.rest_tuple(0)?, Some(&keywords));
         }
         let mut positional = vec![object.clone().into_any()];
         positional.extend(args.rest_tuple(0)?.iter());

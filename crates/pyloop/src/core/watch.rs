@@ -39,21 +39,31 @@ pub(super) fn descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
         object.extract::<i64>()
     } else {
         object.call_method0("fileno").and_then(|number| {
-            py.get_type::<pyo3::types::PyInt>().call1((number,))?.extract::<i64>()
+            py.get_type::<pyo3::types::PyInt>()
+                .call1((number,))?
+                .extract::<i64>()
         })
     };
     let number = match number {
         Ok(number) => number,
         Err(error) if error.is_instance_of::<pyo3::exceptions::PyOverflowError>(py) => {
-            return Err(PyValueError::new_err(format!("Invalid file descriptor: {}", object.repr()?)));
+            return Err(PyValueError::new_err(format!(
+                "Invalid file descriptor: {}",
+                object.repr()?
+            )));
         }
         Err(_) => {
-            return Err(PyValueError::new_err(format!("Invalid file object: {}", object.repr()?)));
+            return Err(PyValueError::new_err(format!(
+                "Invalid file object: {}",
+                object.repr()?
+            )));
         }
     };
     match RawFd::try_from(number) {
         Ok(fd) if fd >= 0 => Ok(fd),
-        _ => Err(PyValueError::new_err(format!("Invalid file descriptor: {number}"))),
+        _ => Err(PyValueError::new_err(format!(
+            "Invalid file descriptor: {number}"
+        ))),
     }
 }
 
@@ -102,9 +112,17 @@ pub(super) fn add<'py>(
     let py = object.py();
     let core = object.get();
     core.check_open()?;
-    let arguments: Vec<_> = arguments.iter_borrowed().map(|argument| argument.as_ptr()).collect();
+    let arguments: Vec<_> = arguments
+        .iter_borrowed()
+        .map(|argument| argument.as_ptr())
+        .collect();
     let traceback = if core.is_debug() {
-        Some(crate::py::imports::imports(py).creation_traceback.call0(py)?.into_bound(py))
+        Some(
+            crate::py::imports::imports(py)
+                .creation_traceback
+                .call0(py)?
+                .into_bound(py),
+        )
     } else {
         None
     };
@@ -125,7 +143,10 @@ pub(super) fn add<'py>(
     let replaced = core.sources.with(&access, |sources| {
         let interest = sources.interest(fd) | direction.interest();
         if !matches!(sources.get(fd), Some(Source::Watcher { .. })) {
-            let empty = Source::Watcher { reader: None, writer: None };
+            let empty = Source::Watcher {
+                reader: None,
+                writer: None,
+            };
             // What stands here is at most a closing transport: the caller has refused any other.
             let _closing = sources.insert(fd, direction.interest(), empty)?;
         } else {
@@ -133,7 +154,11 @@ pub(super) fn add<'py>(
         }
         Ok::<_, std::io::Error>(match sources.get_mut(fd) {
             Some(Source::Watcher { reader, writer }) => {
-                let place = if direction == Direction::Read { reader } else { writer };
+                let place = if direction == Direction::Read {
+                    reader
+                } else {
+                    writer
+                };
                 place.replace(handle)
             }
             _ => None,
@@ -160,7 +185,9 @@ pub(super) fn remove(
     }
     let access = core.access(py)?;
     let removed = core.sources.with(&access, |sources| {
-        let Some(Source::Watcher { reader, writer }) = sources.get_mut(fd) else { return Ok(None) };
+        let Some(Source::Watcher { reader, writer }) = sources.get_mut(fd) else {
+            return Ok(None);
+        };
         let (place, other) = match direction {
             Direction::Read => (reader, writer),
             Direction::Write => (writer, reader),

@@ -22,7 +22,11 @@ unsafe impl Sync for Chunk {}
 impl Chunk {
     pub(crate) fn new(bytes: Bound<'_, PyBytes>) -> Self {
         let data = bytes.as_bytes();
-        Self { data: data.as_ptr(), len: data.len(), _object: bytes.unbind() }
+        Self {
+            data: data.as_ptr(),
+            len: data.len(),
+            _object: bytes.unbind(),
+        }
     }
 }
 
@@ -88,7 +92,10 @@ impl<'py> View<'py> {
         if unsafe { ffi::PyObject_GetBuffer(object.as_ptr(), &mut *raw, flags) } != 0 {
             return Err(PyErr::fetch(object.py()));
         }
-        Ok(Self { raw, _py: object.py() })
+        Ok(Self {
+            raw,
+            _py: object.py(),
+        })
     }
 
     /// A contiguous view for reading.
@@ -149,7 +156,10 @@ pub(crate) fn filled<'py, R>(
     };
     // SAFETY: a bytes object of `capacity` bytes that nobody else has seen.
     let memory = unsafe {
-        std::slice::from_raw_parts_mut(ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>(), capacity)
+        std::slice::from_raw_parts_mut(
+            ffi::PyBytes_AsString(object.as_ptr()).cast::<u8>(),
+            capacity,
+        )
     };
     let count = match fill(memory) {
         Ok(count) => count,
@@ -161,5 +171,7 @@ pub(crate) fn filled<'py, R>(
         return Err(PyErr::fetch(py));
     }
     // SAFETY: the reference that `_PyBytes_Resize` left, a bytes object.
-    Ok(Ok(unsafe { Bound::from_owned_ptr(py, raw).cast_into_unchecked() }))
+    Ok(Ok(unsafe {
+        Bound::from_owned_ptr(py, raw).cast_into_unchecked()
+    }))
 }

@@ -14,29 +14,43 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use pyo3::prelude::*;
 
-/// The identity of the calling thread: the address of one of its thread-local variables, never zero.
+/// The identity of the calling thread: the address of one of its thread-local variables, even and never zero.
 pub(crate) fn thread_identity() -> usize {
-    thread_local! { static MARK: u8 = const { 0 }; }
+    thread_local! { static MARK: u64 = const { 0 }; }
     MARK.with(|mark| std::ptr::from_ref(mark) as usize)
 }
 
+/// Set in [`Owner::thread`] while a thread has the loop for one access only.
+#[cfg(Py_GIL_DISABLED)]
+const BORROWED: usize = 1;
+
 /// Which thread has a loop at the moment.
 pub(crate) struct Owner {
-    /// The running or accessing thread's identity, zero for none. Written by compare-exchange from zero (acquire, pairs
-    /// with the release store that gives it up), read relaxed by the thread that compares it with itself.
+    /// The identity of the thread that runs the loop; with [`BORROWED`], of one that has it for an access; zero for none.
+    /// Written by compare-exchange from zero (acquire, pairs with the release store that gives it up), read relaxed by the
+    /// thread that compares it with itself.
     thread: AtomicUsize,
 }
 
 impl Owner {
     pub(crate) const fn new() -> Self {
-        Self { thread: AtomicUsize::new(0) }
+        Self {
+            thread: AtomicUsize::new(0),
+        }
     }
 
-    /// Takes the loop for a run; `false` if another thread has it.
-    pub(crate) fn acquire(&self) -> bool {
+    fn try_take(&self, value: usize) -> bool {
         self.thread
-            .compare_exchange(0, thread_identity(), Ordering::Acquire, Ordering::Relaxed)
+            .compare_exchange(0, value, Ordering::Acquire, Ordering::Relaxed)
             .is_ok()
+    }
+
+    /// Takes the loop for a run. The caller has made sure that no other run is in progress: what may be in the way is
+    /// another thread's access, which is over in a moment.
+    pub(crate) fn acquire_for_run(&self, py: Python<'_>) {
+        while !self.try_take(thread_identity()) {
+            py.detach(std::thread::yield_now);
+        }
     }
 
     /// Gives the loop up again at the end of a run.
@@ -49,21 +63,43 @@ impl Owner {
         self.thread.load(Ordering::Relaxed) == thread_identity()
     }
 
-    /// The right to touch the loop's cells now, or `None` if another thread has it.
+    /// The right to touch the loop's cells now, or `None` if another thread runs the loop.
     #[cfg(not(Py_GIL_DISABLED))]
     #[inline]
     pub(crate) fn access<'a>(&'a self, _py: Python<'a>) -> Option<Access<'a>> {
-        Some(Access { _owner: self, borrowed: false })
+        Some(Access {
+            _owner: self,
+            borrowed: false,
+        })
     }
 
-    /// The right to touch the loop's cells now, or `None` if another thread has it.
+    /// The right to touch the loop's cells now, or `None` if another thread runs the loop.
+    ///
+    /// Waits, detached, for another thread's access to end: that thread may be stopped by the garbage collector, which
+    /// would wait for this one.
     #[cfg(Py_GIL_DISABLED)]
     #[inline]
-    pub(crate) fn access<'a>(&'a self, _py: Python<'a>) -> Option<Access<'a>> {
-        if self.is_here() {
-            return Some(Access { _owner: self, borrowed: false });
+    pub(crate) fn access<'a>(&'a self, py: Python<'a>) -> Option<Access<'a>> {
+        let here = thread_identity();
+        loop {
+            let holder = self.thread.load(Ordering::Relaxed);
+            if holder & !BORROWED == here {
+                return Some(Access {
+                    _owner: self,
+                    borrowed: false,
+                });
+            }
+            if holder == 0 && self.try_take(here | BORROWED) {
+                return Some(Access {
+                    _owner: self,
+                    borrowed: true,
+                });
+            }
+            if holder != 0 && holder & BORROWED == 0 {
+                return None;
+            }
+            py.detach(std::thread::yield_now);
         }
-        self.acquire().then_some(Access { _owner: self, borrowed: true })
     }
 }
 
@@ -107,7 +143,10 @@ impl<T> LoopCell<T> {
     #[inline]
     pub(crate) fn with<R>(&self, _access: &Access<'_>, body: impl FnOnce(&mut T) -> R) -> R {
         #[cfg(debug_assertions)]
-        assert!(!self.busy.replace(true), "a loop's state was borrowed twice");
+        assert!(
+            !self.busy.replace(true),
+            "a loop's state was borrowed twice"
+        );
         // SAFETY: one thread has access, and `body` cannot come back here, so this is the only borrow.
         let result = body(unsafe { &mut *self.value.get() });
         #[cfg(debug_assertions)]

@@ -86,7 +86,11 @@ static LAYOUT: PyOnceLock<Option<Layout>> = PyOnceLock::new();
 /// Finds out the layout; the module's import does so.
 pub(crate) fn discover(py: Python<'_>) -> PyResult<()> {
     let wanted = std::env::var_os("PYLOOP_COPY_CONTEXTS").is_none_or(|value| value.is_empty());
-    let found = if wanted && !cfg!(Py_GIL_DISABLED) { Layout::discover(py)? } else { None };
+    let found = if wanted && !cfg!(Py_GIL_DISABLED) {
+        Layout::discover(py)?
+    } else {
+        None
+    };
     // A second import finds the same.
     let _ = LAYOUT.set(py, found);
     Ok(())
@@ -121,12 +125,17 @@ impl Layout {
         let changed = copy(&filled)?;
         changed.call_method1("run", (variable.getattr("set")?, 2))?;
         let head = size_of::<ffi::PyObject>();
-        let mut vars = (0..CONTEXT_WORDS).map(|index| head + index * size_of::<usize>()).filter(|&offset| {
-            let [a, b, c, d] = [&filled, &twin, &changed, &empty].map(|each| word(each.as_ptr(), offset));
-            // The same mapping in a copy, another after a change, and never a null pointer.
-            a == b && a != c && a != d && c != d && ![a, c, d].contains(&std::ptr::null_mut())
-        });
-        let (Some(vars), None) = (vars.next(), vars.next()) else { return Ok(None) };
+        let mut vars = (0..CONTEXT_WORDS)
+            .map(|index| head + index * size_of::<usize>())
+            .filter(|&offset| {
+                let [a, b, c, d] =
+                    [&filled, &twin, &changed, &empty].map(|each| word(each.as_ptr(), offset));
+                // The same mapping in a copy, another after a change, and never a null pointer.
+                a == b && a != c && a != d && c != d && ![a, c, d].contains(&std::ptr::null_mut())
+            });
+        let (Some(vars), None) = (vars.next(), vars.next()) else {
+            return Ok(None);
+        };
         let mut current = Vec::new();
         let candidates = || (0..THREAD_STATE_WORDS).map(|index| index * size_of::<usize>());
         run(&filled, || {
@@ -155,7 +164,11 @@ impl Layout {
     #[inline]
     fn current_vars(self) -> *mut ffi::PyObject {
         let current = thread_word(self.current);
-        if current.is_null() { current } else { self.vars(current) }
+        if current.is_null() {
+            current
+        } else {
+            self.vars(current)
+        }
     }
 }
 
@@ -178,7 +191,10 @@ pub(crate) struct Snapshots {
 
 impl Snapshots {
     pub(crate) const fn new() -> Self {
-        Self { snapshot: None, runner: None }
+        Self {
+            snapshot: None,
+            runner: None,
+        }
     }
 
     /// What the loop lets go of when it is closed.
@@ -194,7 +210,9 @@ pub(crate) fn capture<'py>(
     access: &Access<'_>,
     cell: &LoopCell<Snapshots>,
 ) -> PyResult<(Bound<'py, PyAny>, bool)> {
-    let Some(layout) = layout(py) else { return Ok((copy_current(py)?, false)) };
+    let Some(layout) = layout(py) else {
+        return Ok((copy_current(py)?, false));
+    };
     let vars = layout.current_vars();
     let known = cell.with(access, |shared| match &shared.snapshot {
         Some(snapshot) if layout.vars(snapshot.as_ptr()) == vars => Some(snapshot.clone_ref(py)),

@@ -11,7 +11,10 @@ pub(crate) fn os_error(error: io::Error) -> PyErr {
     match error.raw_os_error() {
         // Made of number and text by the interpreter itself, which picks the subclass.
         Some(number) => Python::attach(|py| {
-            match py.import("os").and_then(|os| os.getattr("strerror")?.call1((number,))) {
+            match py
+                .import("os")
+                .and_then(|os| os.getattr("strerror")?.call1((number,)))
+            {
                 Ok(text) => PyOSError::new_err((number, text.unbind())),
                 Err(failed) => failed,
             }

@@ -13,6 +13,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use pyo3::ffi;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyTuple;
 
 /// The arguments of one call, borrowed from the interpreter for the length of the call.
@@ -56,7 +57,10 @@ impl<'a, 'py> Args<'a, 'py> {
 
     /// The positional arguments from `from` on, as a new tuple.
     pub(crate) fn rest_tuple(&self, from: usize) -> PyResult<Bound<'py, PyTuple>> {
-        PyTuple::new(self.py, (from..self.positional).map(|index| self.value(index)))
+        PyTuple::new(
+            self.py,
+            (from..self.positional).map(|index| self.value(index)),
+        )
     }
 
     #[inline]
@@ -96,8 +100,11 @@ impl<'a, 'py> Args<'a, 'py> {
             )));
         }
         if self.positional < least || self.positional > most {
-            let wanted =
-                if least == most { format!("{least}") } else { format!("{least} to {most}") };
+            let wanted = if least == most {
+                format!("{least}")
+            } else {
+                format!("{least} to {most}")
+            };
             return Err(pyo3::exceptions::PyTypeError::new_err(format!(
                 "{method}() takes {wanted} positional arguments but {} were given",
                 self.positional
@@ -156,17 +163,17 @@ pub(crate) trait Method {
     /// The docstring; a first line `name($self, ...)\n--\n\n` gives `inspect.signature` its text.
     const DOC: &'static CStr;
 
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>>;
+    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>)
+    -> PyResult<Bound<'py, PyAny>>;
 }
 
 /// The `PyMethodDef` of a method.
 pub(crate) const fn define<M: Method>() -> ffi::PyMethodDef {
     ffi::PyMethodDef {
         ml_name: M::NAME.as_ptr(),
-        ml_meth: ffi::PyMethodDefPointer { PyCFunctionFastWithKeywords: trampoline::<M> },
+        ml_meth: ffi::PyMethodDefPointer {
+            PyCFunctionFastWithKeywords: trampoline::<M>,
+        },
         ml_flags: ffi::METH_FASTCALL | ffi::METH_KEYWORDS,
         ml_doc: M::DOC.as_ptr(),
     }
@@ -197,7 +204,15 @@ unsafe extern "C" fn trampoline<M: Method>(
     guard(py, || {
         // SAFETY: `slf` is alive for the call.
         let slf = unsafe { Borrowed::from_ptr(py, slf) };
-        M::call(slf, Args { py, values, positional, kwnames })
+        M::call(
+            slf,
+            Args {
+                py,
+                values,
+                positional,
+                kwnames,
+            },
+        )
     })
 }
 
@@ -223,7 +238,8 @@ unsafe extern "C" fn get<G: Getter>(
     guard(py, || {
         // SAFETY: alive for the call.
         let object = unsafe { Borrowed::from_ptr(py, object) };
-        G::get(&object)
+        // Free-threaded builds: nobody empties the object while its words are read.
+        with_critical_section(&object, || G::get(&object))
     })
 }
 

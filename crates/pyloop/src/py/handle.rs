@@ -8,9 +8,9 @@
 //! cancelling it, and closing or dropping its loop empty it, and a loop's own traversal looks into handles that only
 //! the loop holds ([`Handle::visit`]).
 //!
-//! The state word is the handle's `_cancelled` slot and takes one of five singletons: `False` pending, `NotImplemented`
-//! pending with a context that other handles share (`context.rs`), `None` taken by a run, `True` cancelled, `Ellipsis`
-//! pending and to stay so (descriptor watchers run again and again). Whoever moves
+//! The state word is the handle's `_cancelled` slot and takes one of six singletons: `False` pending, `NotImplemented`
+//! pending with a context that other handles share (`context.rs`), `None` taken by a run, `True` cancelled. Descriptor
+//! watchers run again and again: they are `Ellipsis` while armed and `object` while in the ready queue. Whoever moves
 //! the word away from pending owns the rest of the words. With a GIL that move is a plain store; free-threaded builds
 //! compare and exchange.
 
@@ -18,18 +18,27 @@ use std::sync::atomic::{AtomicPtr, Ordering};
 
 use pyo3::exceptions::{PyKeyboardInterrupt, PySystemExit};
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::sync::critical_section::with_critical_section;
 use pyo3::types::PyTuple;
 
-use super::{call, context};
 use super::handle_type::{HandleType, types};
 use super::imports::imports;
 use super::storage;
+use super::{call, context};
 use crate::core::LoopCore;
 
 /// Words of an `asyncio.Handle` in the order of its (sorted) slots; checked at import.
-pub(super) const SLOTS: [&str; 7] =
-    ["_args", "_callback", "_cancelled", "_context", "_loop", "_repr", "_source_traceback"];
+pub(super) const SLOTS: [&str; 7] = [
+    "_args",
+    "_callback",
+    "_cancelled",
+    "_context",
+    "_loop",
+    "_repr",
+    "_source_traceback",
+];
 /// First argument, or the tuple of all if [`EXTENDED`](RawHandle::is_extended).
 const FIRST: usize = 0;
 const CALLBACK: usize = 1;
@@ -93,7 +102,13 @@ impl Handle {
         let memory = storage::allocate(kind.object.bind(py), kind.size, &kind.spare)?;
         let raw: *mut RawHandle = memory.cast();
         // SAFETY: an instance that nobody else has seen; zeros are a valid tail.
-        unsafe { std::ptr::write_bytes(raw.add(1).cast::<u8>(), 0, kind.size - size_of::<RawHandle>()) };
+        unsafe {
+            std::ptr::write_bytes(
+                raw.add(1).cast::<u8>(),
+                0,
+                kind.size - size_of::<RawHandle>(),
+            )
+        };
         // SAFETY: as above. The words are written, not assigned: what they held is undefined.
         unsafe { (&raw mut (*raw).words).write([std::ptr::null_mut(); SLOTS.len()]) };
         // SAFETY: as above.
@@ -101,7 +116,10 @@ impl Handle {
         words[CALLBACK] = parts.callback.clone().into_ptr();
         words[CONTEXT] = parts.context.into_ptr();
         words[LOOP] = parts.owner.clone().into_ptr();
-        debug_assert!(!(parts.persistent && parts.shared), "a watcher has a context of its own");
+        debug_assert!(
+            !(parts.persistent && parts.shared),
+            "a watcher has a context of its own"
+        );
         let state = match (parts.persistent, parts.shared) {
             (true, _) => ellipsis(),
             (false, true) => shared(),
@@ -111,14 +129,18 @@ impl Handle {
         if let Some(tuple) = tuple {
             words[FIRST] = tuple.into_ptr();
             words[SECOND] = types(py).extended.clone_ref(py).into_ptr();
-            words[THIRD] = parts.traceback.map_or(std::ptr::null_mut(), Bound::into_ptr);
+            words[THIRD] = parts
+                .traceback
+                .map_or(std::ptr::null_mut(), Bound::into_ptr);
         } else {
             for (place, &argument) in [FIRST, SECOND, THIRD].into_iter().zip(parts.arguments) {
                 words[place] = counted(argument);
             }
         }
         // SAFETY: the reference that `PyObject_Init` made.
-        Ok(Self(unsafe { Bound::from_owned_ptr(py, memory.cast()) }.unbind()))
+        Ok(Self(
+            unsafe { Bound::from_owned_ptr(py, memory.cast()) }.unbind(),
+        ))
     }
 
     /// Takes over a reference to an object known to be a handle.
@@ -151,6 +173,13 @@ impl Handle {
         cancel(self.bind(py)).map(|_| ())
     }
 
+    /// A watcher's handle for the ready queue; `None` if it is in there already, or cancelled.
+    pub(crate) fn queue_watcher(&self, py: Python<'_>) -> Option<Self> {
+        self.raw()
+            .transition(ellipsis(), queued())
+            .then(|| self.clone_ref(py))
+    }
+
     /// Runs the callback in its context, unless it was cancelled. A failure goes to the loop's exception handler.
     ///
     /// # Errors
@@ -166,7 +195,8 @@ impl Handle {
     #[inline]
     pub(crate) fn finish(self, py: Python<'_>) {
         let raw = self.raw();
-        if raw.state().load(Ordering::Relaxed) != ellipsis() && self.0.get_refcnt(py) > 1 {
+        let state = raw.state().load(Ordering::Relaxed);
+        if state != ellipsis() && state != queued() && self.0.get_refcnt(py) > 1 {
             raw.clear(py);
         }
         drop(self.into_bound(py));
@@ -192,8 +222,9 @@ impl Handle {
     /// A watcher's callback may remove the watcher, which empties the handle, so what is called is held here.
     fn run_persistent(&self, py: Python<'_>) -> PyResult<()> {
         let raw = self.raw();
-        let held: Vec<Option<Py<PyAny>>> =
-            (0..SLOTS.len()).map(|index| raw.word(py, index).map(Bound::unbind)).collect();
+        let held: Vec<Option<Py<PyAny>>> = (0..SLOTS.len())
+            .map(|index| raw.word(py, index).map(Bound::unbind))
+            .collect();
         let result = raw.call(py, None);
         let outcome = match result {
             Ok(()) => Ok(()),
@@ -206,34 +237,40 @@ impl Handle {
     /// Reports what a callback raised.
     #[cold]
     fn failed(&self, py: Python<'_>, error: PyErr) -> PyResult<()> {
-        if error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
+        if error.is_instance_of::<PySystemExit>(py)
+            || error.is_instance_of::<PyKeyboardInterrupt>(py)
         {
             return Err(error);
         }
         let owner = self.raw().word(py, LOOP);
-        imports(py).callback_failed.call1(py, (owner, self.bind(py), error.into_value(py)))?;
+        imports(py)
+            .callback_failed
+            .call1(py, (owner, self.bind(py), error.into_value(py)))?;
         Ok(())
     }
 
     /// Shows the garbage collector what this handle holds, if the caller's reference is the only one.
-    pub(crate) fn visit(
-        &self,
-        visit: &pyo3::PyVisit<'_>,
-    ) -> Result<(), pyo3::PyTraverseError> {
-        // SAFETY: a live object; during a traversal no thread changes reference counts.
-        if unsafe { ffi::Py_REFCNT(self.0.as_ptr()) } != 1 {
-            return visit.call(&self.0);
-        }
-        for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
-            let word = self.raw().load(index);
-            if !word.is_null() {
-                // SAFETY: `Py` is a non-null pointer to an object; this one is only lent to the visitor, not counted.
-                let object = unsafe { &*(std::ptr::from_ref(&word).cast::<Py<PyAny>>()) };
-                visit.call(object)?;
-            }
-        }
-        Ok(())
+    pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        visit_object(&self.0, visit)
     }
+}
+
+/// Shows the garbage collector what a handle holds through `object`, if that reference is the only one. Otherwise it shows
+/// the handle, which is not tracked: whoever else holds it keeps what it holds.
+pub(super) fn visit_object(object: &Py<PyAny>, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+    // SAFETY: a live object; during a traversal no thread changes reference counts.
+    if unsafe { ffi::Py_REFCNT(object.as_ptr()) } != 1 {
+        return visit.call(object);
+    }
+    for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
+        let word = RawRef(object.as_ptr().cast()).load(index);
+        if !word.is_null() {
+            // SAFETY: `Py` is a non-null pointer to an object; this one is only lent to the visitor, not counted.
+            let held = unsafe { &*(std::ptr::from_ref(&word).cast::<Py<PyAny>>()) };
+            visit.call(held)?;
+        }
+    }
+    Ok(())
 }
 
 /// What a run found.
@@ -279,7 +316,10 @@ impl RawRef {
             state.store(counted_singleton(to), Ordering::Relaxed);
         }
         #[cfg(Py_GIL_DISABLED)]
-        if state.compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire).is_err() {
+        if state
+            .compare_exchange(from, to, Ordering::AcqRel, Ordering::Acquire)
+            .is_err()
+        {
             return false;
         }
         release_singleton(from);
@@ -292,7 +332,7 @@ impl RawRef {
             Taken::Once { shared: true }
         } else if self.transition(no(), none()) {
             Taken::Once { shared: false }
-        } else if self.state().load(Ordering::Relaxed) == ellipsis() {
+        } else if self.transition(queued(), ellipsis()) {
             Taken::Again
         } else {
             Taken::No
@@ -332,9 +372,16 @@ impl RawRef {
             unsafe { ffi::PyObject_Call(callback, self.load(FIRST), std::ptr::null_mut()) }
         } else {
             // The word before the arguments is the callee's to use (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
-            let stack =
-                [std::ptr::null_mut(), self.load(FIRST), self.load(SECOND), self.load(THIRD)];
-            let count = stack[1..].iter().take_while(|argument| !argument.is_null()).count();
+            let stack = [
+                std::ptr::null_mut(),
+                self.load(FIRST),
+                self.load(SECOND),
+                self.load(THIRD),
+            ];
+            let count = stack[1..]
+                .iter()
+                .take_while(|argument| !argument.is_null())
+                .count();
             // SAFETY: `count` live references follow the scratch word.
             unsafe { call::vectorcall(callback, stack.as_ptr().add(1), count) }
         };
@@ -360,10 +407,15 @@ impl RawRef {
     /// Lets go of everything but the state. The objects are dropped after the words are null: they may look back.
     pub(super) fn clear(&self, py: Python<'_>) {
         let mut held = [std::ptr::null_mut(); SLOTS.len()];
-        for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
-            // SAFETY: a live handle whose payload the caller owns.
-            held[index] = unsafe { std::mem::replace(&mut (*self.0).words[index], std::ptr::null_mut()) };
-        }
+        // SAFETY: alive for the call.
+        let object = unsafe { Borrowed::from_ptr(py, self.0.cast()) };
+        // Free-threaded builds: a getter on another thread may be looking at the words.
+        with_critical_section(&object, || {
+            for index in [FIRST, CALLBACK, CONTEXT, LOOP, SECOND, THIRD] {
+                held[index] = self.load(index);
+                self.store(index, std::ptr::null_mut());
+            }
+        });
         for object in held {
             // SAFETY: null, or the reference that the word held.
             drop(unsafe { Bound::from_owned_ptr_or_opt(py, object) });
@@ -375,7 +427,10 @@ impl RawRef {
 pub(super) fn cancel(handle: &Bound<'_, PyAny>) -> PyResult<bool> {
     let py = handle.py();
     let raw = RawRef(handle.as_ptr().cast());
-    if [no(), shared(), ellipsis()].into_iter().any(|pending| raw.transition(pending, yes())) {
+    if [no(), shared(), ellipsis(), queued()]
+        .into_iter()
+        .any(|pending| raw.transition(pending, yes()))
+    {
         // In debug mode a cancelled handle goes on to show what it was.
         let kept = if raw.is_extended(py) && raw.word(py, THIRD).is_some() {
             Some(handle.repr()?)
@@ -404,7 +459,9 @@ pub(super) fn callback(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> 
 
 /// The context, which the caller may change: a shared one is replaced by the handle's own copy first.
 pub(super) fn context(py: Python<'_>, raw: RawRef) -> PyResult<Option<Bound<'_, PyAny>>> {
-    let Some(current) = raw.word(py, CONTEXT) else { return Ok(None) };
+    let Some(current) = raw.word(py, CONTEXT) else {
+        return Ok(None);
+    };
     if raw.state().load(Ordering::Relaxed) != shared() {
         return Ok(Some(current));
     }
@@ -430,17 +487,29 @@ pub(super) fn arguments(py: Python<'_>, raw: RawRef) -> PyResult<Option<Bound<'_
     if raw.is_extended(py) {
         return Ok(raw.word(py, FIRST));
     }
-    let given = [FIRST, SECOND, THIRD].into_iter().map_while(|index| raw.word(py, index));
-    Ok(Some(PyTuple::new(py, given.collect::<Vec<_>>())?.into_any()))
+    let given = [FIRST, SECOND, THIRD]
+        .into_iter()
+        .map_while(|index| raw.word(py, index));
+    Ok(Some(
+        PyTuple::new(py, given.collect::<Vec<_>>())?.into_any(),
+    ))
 }
 
 pub(super) fn traceback(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
-    if raw.is_extended(py) { raw.word(py, THIRD) } else { None }
+    if raw.is_extended(py) {
+        raw.word(py, THIRD)
+    } else {
+        None
+    }
 }
 
 /// The representation that a cancel in debug mode kept.
 pub(super) fn kept_representation(py: Python<'_>, raw: RawRef) -> Option<Bound<'_, PyAny>> {
-    if is_cancelled(raw) && callback(py, raw).is_none() { raw.word(py, SECOND) } else { None }
+    if is_cancelled(raw) && callback(py, raw).is_none() {
+        raw.word(py, SECOND)
+    } else {
+        None
+    }
 }
 
 /// Gives up the references of a handle that has died.
@@ -459,7 +528,11 @@ pub(super) unsafe fn empty(raw: RawRef) {
 /// A reference to one of the state singletons; from 3.12 on they are immortal and not counted.
 #[inline]
 fn counted_singleton(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
-    if cfg!(Py_3_12) { object } else { counted(object) }
+    if cfg!(Py_3_12) {
+        object
+    } else {
+        counted(object)
+    }
 }
 
 #[inline]
@@ -481,6 +554,12 @@ fn counted(object: *mut ffi::PyObject) -> *mut ffi::PyObject {
 fn no() -> *mut ffi::PyObject {
     // SAFETY: a singleton of the interpreter.
     unsafe { ffi::Py_False() }
+}
+
+#[inline]
+fn queued() -> *mut ffi::PyObject {
+    // A static of the interpreter; only its address is taken here.
+    (&raw mut ffi::PyBaseObject_Type).cast()
 }
 
 #[inline]

@@ -1,6 +1,6 @@
 //! The two handle types as Python sees them.
 
-use std::ffi::c_void;
+use std::ffi::{CStr, c_void};
 use std::ptr::null_mut;
 
 use pyo3::exceptions::PyImportError;
@@ -9,9 +9,9 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyType};
 
-use super::fastcall::{Args, Method, define, guard};
+use super::fastcall::{Args, Getter, Method, define, getter};
 use super::handle::{self, RawHandle, RawRef, SLOTS};
-use super::heap_type::{self, Blueprint, HeapType, getset, slot};
+use super::heap_type::{self, Blueprint, HeapType, slot};
 use super::storage::{self, Spare};
 use super::timer::{self, TimerTail};
 
@@ -34,7 +34,12 @@ pub(super) struct HandleType {
 
 impl HandleType {
     fn new(made: HeapType) -> Self {
-        Self { object: made.object, tail: made.tail, size: made.size, spare: Spare::new() }
+        Self {
+            object: made.object,
+            tail: made.tail,
+            size: made.size,
+            spare: Spare::new(),
+        }
     }
 }
 
@@ -43,7 +48,9 @@ static TYPES: PyOnceLock<Types> = PyOnceLock::new();
 /// The types; [`register`] has made them when the module was imported.
 #[inline]
 pub(super) fn types(py: Python<'_>) -> &Types {
-    TYPES.get(py).expect("the module's import makes the handle types before anything can use them")
+    TYPES
+        .get(py)
+        .expect("the module's import makes the handle types before anything can use them")
 }
 
 /// A weak-reference list of one's own, where `asyncio.Handle` keeps its list outside of the instance (from 3.12 on, in a
@@ -66,26 +73,34 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Blueprint {
             name: c"pyloop.Handle",
             base: &base,
-            tail: if own_weaklist { size_of::<HandleTail>() } else { 0 },
-            flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION as u64,
+            tail: if own_weaklist {
+                size_of::<HandleTail>()
+            } else {
+                0
+            },
+            flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
             weaklist: own_weaklist.then_some(std::mem::offset_of!(HandleTail, weaklist)),
             dict: None,
-            methods: vec![define::<Cancel>(), define::<Cancelled>(), define::<GetContext>()],
+            methods: vec![
+                define::<Cancel>(),
+                define::<Cancelled>(),
+                define::<GetContext>(),
+            ],
             getset: word_getters(),
             slots: slots(),
         },
     )?;
     let mut timer_getters = word_getters();
-    timer_getters.push(getset(c"_when", get_when, None));
-    timer_getters.push(getset(c"_scheduled", get_scheduled, None));
+    timer_getters.push(getter::<TheWhen>());
+    timer_getters.push(getter::<TheScheduled>());
     let timer = heap_type::build(
         py,
         Blueprint {
             name: c"pyloop.TimerHandle",
             base: &timer_base,
             tail: size_of::<TimerTail>(),
-            flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION as u64,
-            weaklist: own_weaklist.then_some(std::mem::offset_of!(TimerTail, weaklist)),
+            flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
+            weaklist: TimerTail::WEAKLIST,
             dict: None,
             methods: vec![
                 define::<CancelTimer>(),
@@ -100,9 +115,14 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add("Handle", handle.object.bind(py))?;
     module.add("TimerHandle", timer.object.bind(py))?;
     let extended = py.get_type::<pyo3::types::PyAny>().call0()?.unbind();
-    let made =
-        Types { handle: HandleType::new(handle), timer: HandleType::new(timer), extended };
-    TYPES.set(py, made).map_err(|_| PyImportError::new_err("pyloop._pyloop was initialised twice"))
+    let made = Types {
+        handle: HandleType::new(handle),
+        timer: HandleType::new(timer),
+        extended,
+    };
+    TYPES
+        .set(py, made)
+        .map_err(|_| PyImportError::new_err("pyloop._pyloop was initialised twice"))
 }
 
 /// The layout that `handle.rs` relies on, against the running interpreter's.
@@ -122,13 +142,13 @@ fn check_slots(base: &Bound<'_, PyType>) -> PyResult<()> {
 
 fn word_getters() -> Vec<ffi::PyGetSetDef> {
     vec![
-        getset(c"_callback", get_callback, None),
-        getset(c"_args", get_args, None),
-        getset(c"_cancelled", get_cancelled, None),
-        getset(c"_context", get_context, None),
-        getset(c"_loop", get_loop, None),
-        getset(c"_repr", get_repr, None),
-        getset(c"_source_traceback", get_traceback, None),
+        getter::<TheCallback>(),
+        getter::<TheArguments>(),
+        getter::<TheCancelled>(),
+        getter::<TheContext>(),
+        getter::<TheLoop>(),
+        getter::<TheRepr>(),
+        getter::<TheTraceback>(),
     ]
 }
 
@@ -156,9 +176,17 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     let kind = unsafe { ffi::Py_TYPE(object) };
     // SAFETY: as above.
     let offset = unsafe { (*kind).tp_weaklistoffset };
-    debug_assert!(offset > 0, "every handle type has a weak-reference list inside of its instances");
+    debug_assert!(
+        offset > 0,
+        "every handle type has a weak-reference list inside of its instances"
+    );
     // SAFETY: the offset of the instance's weak-reference list.
-    let weaklist = unsafe { *object.cast::<u8>().offset(offset).cast::<*mut ffi::PyObject>() };
+    let weaklist = unsafe {
+        *object
+            .cast::<u8>()
+            .offset(offset)
+            .cast::<*mut ffi::PyObject>()
+    };
     if !weaklist.is_null() {
         // SAFETY: the object is being deallocated, as that call demands.
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
@@ -166,58 +194,55 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
     // SAFETY: the only reference is gone, so nobody sees the words any more.
     unsafe { handle::empty(RawRef(object.cast::<RawHandle>())) };
     let types = types(py);
-    let kind = if kind.cast() == types.handle.object.as_ptr() { &types.handle } else { &types.timer };
+    let kind = if kind.cast() == types.handle.object.as_ptr() {
+        &types.handle
+    } else {
+        &types.timer
+    };
     // SAFETY: as above; `Handle::build`, the only maker of instances, allocates from the same place.
     unsafe { storage::release(object, &kind.spare) };
 }
 
-macro_rules! getter {
-    ($name:ident, $read:expr) => {
-        unsafe extern "C" fn $name(
-            object: *mut ffi::PyObject,
-            _: *mut c_void,
-        ) -> *mut ffi::PyObject {
-            // SAFETY: getters are called with an attached thread.
-            let py = unsafe { Python::assume_attached() };
-            guard(py, || {
-                // SAFETY: alive for the call.
-                let object = unsafe { Borrowed::from_ptr(py, object) };
-                let mut result = Ok(None);
-                pyo3::sync::critical_section::with_critical_section(&object, || {
-                    let read: fn(&Bound<'_, PyAny>, RawRef) -> PyResult<Option<Py<PyAny>>> = $read;
-                    result = read(&object, RawRef(object.as_ptr().cast()));
-                });
-                Ok(result?.map_or_else(|| py.None(), |found| found).into_bound(py))
-            })
-        }
+macro_rules! getters {
+    ($($kind:ident $name:literal |$object:ident, $raw:ident| $read:expr;)*) => {
+        $(
+            struct $kind;
+            impl Getter for $kind {
+                const NAME: &'static CStr = $name;
+                fn get<'py>($object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+                    let $raw = RawRef($object.as_ptr().cast());
+                    let found: Option<Bound<'py, PyAny>> = $read;
+                    Ok(found.unwrap_or_else(|| $object.py().None().into_bound($object.py())))
+                }
+            }
+        )*
     };
 }
 
-fn unbound(object: Option<Bound<'_, PyAny>>) -> PyResult<Option<Py<PyAny>>> {
-    Ok(object.map(Bound::unbind))
+getters! {
+    TheCallback c"_callback" |object, raw| handle::callback(object.py(), raw);
+    TheArguments c"_args" |object, raw| handle::arguments(object.py(), raw)?;
+    TheCancelled c"_cancelled" |object, raw| Some(boolean(object.py(), handle::is_cancelled(raw)));
+    TheContext c"_context" |object, raw| handle::context(object.py(), raw)?;
+    TheLoop c"_loop" |object, raw| handle::owner(object.py(), raw);
+    TheRepr c"_repr" |object, raw| handle::kept_representation(object.py(), raw);
+    TheTraceback c"_source_traceback" |object, raw| handle::traceback(object.py(), raw);
+    TheWhen c"_when" |object, _raw| Some(PyFloat::new(object.py(), timer::when(object)).into_any());
+    TheScheduled c"_scheduled" |object, _raw| Some(boolean(object.py(), timer::is_scheduled(object)));
 }
 
-getter!(get_callback, |object, raw| unbound(handle::callback(object.py(), raw)));
-getter!(get_args, |object, raw| unbound(handle::arguments(object.py(), raw)?));
-getter!(get_cancelled, |object, raw| {
-    unbound(Some(PyBool::new(object.py(), handle::is_cancelled(raw)).to_owned().into_any()))
-});
-getter!(get_context, |object, raw| unbound(handle::context(object.py(), raw)?));
-getter!(get_loop, |object, raw| unbound(handle::owner(object.py(), raw)));
-getter!(get_repr, |object, raw| unbound(handle::kept_representation(object.py(), raw)));
-getter!(get_traceback, |object, raw| unbound(handle::traceback(object.py(), raw)));
-getter!(get_when, |object, _| {
-    unbound(Some(PyFloat::new(object.py(), timer::when(object)).into_any()))
-});
-getter!(get_scheduled, |object, _| {
-    unbound(Some(PyBool::new(object.py(), timer::is_scheduled(object)).to_owned().into_any()))
-});
+fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
+    PyBool::new(py, value).to_owned().into_any()
+}
 
 struct Cancel;
 impl Method for Cancel {
-    const NAME: &'static std::ffi::CStr = c"cancel";
-    const DOC: &'static std::ffi::CStr = c"cancel($self, /)\n--\n\nCancels the callback and lets go of it and of its arguments at once.\n\nDoes nothing if it was cancelled before. Any thread may call it.";
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    const NAME: &'static CStr = c"cancel";
+    const DOC: &'static CStr = c"cancel($self, /)\n--\n\nCancels the callback and lets go of it and of its arguments at once.\n\nDoes nothing if it was cancelled before. Any thread may call it.";
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("cancel", 0, 0)?;
         handle::cancel(&slf)?;
         Ok(args.py().None().into_bound(args.py()))
@@ -226,10 +251,13 @@ impl Method for Cancel {
 
 struct CancelTimer;
 impl Method for CancelTimer {
-    const NAME: &'static std::ffi::CStr = Cancel::NAME;
-    const DOC: &'static std::ffi::CStr = Cancel::DOC;
+    const NAME: &'static CStr = Cancel::NAME;
+    const DOC: &'static CStr = Cancel::DOC;
     #[inline]
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("cancel", 0, 0)?;
         timer::cancel(&slf)?;
         Ok(args.py().None().into_bound(args.py()))
@@ -238,21 +266,28 @@ impl Method for CancelTimer {
 
 struct Cancelled;
 impl Method for Cancelled {
-    const NAME: &'static std::ffi::CStr = c"cancelled";
-    const DOC: &'static std::ffi::CStr =
-        c"cancelled($self, /)\n--\n\nWhether the callback was cancelled.";
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    const NAME: &'static CStr = c"cancelled";
+    const DOC: &'static CStr = c"cancelled($self, /)\n--\n\nWhether the callback was cancelled.";
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("cancelled", 0, 0)?;
-        let cancelled = handle::is_cancelled(RawRef(slf.as_ptr().cast()));
-        Ok(PyBool::new(args.py(), cancelled).to_owned().into_any())
+        Ok(boolean(
+            args.py(),
+            handle::is_cancelled(RawRef(slf.as_ptr().cast())),
+        ))
     }
 }
 
 struct GetContext;
 impl Method for GetContext {
-    const NAME: &'static std::ffi::CStr = c"get_context";
-    const DOC: &'static std::ffi::CStr = c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in; None once it was cancelled or has run.";
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    const NAME: &'static CStr = c"get_context";
+    const DOC: &'static CStr = c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in; None once it was cancelled or has run.";
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("get_context", 0, 0)?;
         slf.getattr("_context")
     }
@@ -260,9 +295,13 @@ impl Method for GetContext {
 
 struct When;
 impl Method for When {
-    const NAME: &'static std::ffi::CStr = c"when";
-    const DOC: &'static std::ffi::CStr = c"when($self, /)\n--\n\nThe deadline in seconds, on the clock of loop.time().";
-    fn call<'py>(slf: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    const NAME: &'static CStr = c"when";
+    const DOC: &'static CStr =
+        c"when($self, /)\n--\n\nThe deadline in seconds, on the clock of loop.time().";
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("when", 0, 0)?;
         Ok(PyFloat::new(args.py(), timer::when(&slf)).into_any())
     }

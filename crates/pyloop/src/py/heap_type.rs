@@ -5,7 +5,7 @@
 //! built here is its base's instance layout followed by a Rust struct, the *tail*; the offset of the tail is the base's
 //! size as found at import, never a number written down here.
 
-use std::ffi::{CStr, c_int, c_void};
+use std::ffi::{CStr, c_int, c_ulong, c_void};
 
 use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
@@ -19,7 +19,7 @@ pub(crate) struct Blueprint<'a, 'py> {
     pub(crate) base: &'a Bound<'py, PyType>,
     /// Size of the tail in bytes; its alignment must not exceed that of a pointer.
     pub(crate) tail: usize,
-    pub(crate) flags: u64,
+    pub(crate) flags: c_ulong,
     /// Offset of a weak-reference list inside of the tail, if the type is to have one of its own.
     pub(crate) weaklist: Option<usize>,
     /// Offset of an instance dictionary inside of the tail.
@@ -55,7 +55,10 @@ pub(crate) const fn getset(
 
 /// One slot of a type.
 pub(crate) fn slot(id: c_int, function: *mut c_void) -> ffi::PyType_Slot {
-    ffi::PyType_Slot { slot: id, pfunc: function }
+    ffi::PyType_Slot {
+        slot: id,
+        pfunc: function,
+    }
 }
 
 /// A table that the interpreter reads for as long as the type lives: for ever.
@@ -79,10 +82,15 @@ pub(crate) fn build(py: Python<'_>, blueprint: Blueprint<'_, '_>) -> PyResult<He
     }
     let mut members = Vec::new();
     let managed_weaklist = has_managed_weaklist(base);
-    let declared_weaklist = if managed_weaklist { None } else { blueprint.weaklist };
-    for (name, offset) in
-        [(c"__weaklistoffset__", declared_weaklist), (c"__dictoffset__", blueprint.dict)]
-    {
+    let declared_weaklist = if managed_weaklist {
+        None
+    } else {
+        blueprint.weaklist
+    };
+    for (name, offset) in [
+        (c"__weaklistoffset__", declared_weaklist),
+        (c"__dictoffset__", blueprint.dict),
+    ] {
         if let Some(offset) = offset {
             members.push(member(name, size + offset));
         }
@@ -125,16 +133,22 @@ pub(crate) fn build(py: Python<'_>, blueprint: Blueprint<'_, '_>) -> PyResult<He
     }
     if managed_weaklist {
         let offset = blueprint.weaklist.ok_or_else(|| {
-            PyImportError::new_err("a type over one with managed weak references needs a list of its own")
+            PyImportError::new_err(
+                "a type over one with managed weak references needs a list of its own",
+            )
         })?;
         move_weaklist(object.as_type_ptr(), size + offset);
     }
-    Ok(HeapType { object: object.unbind(), tail: size, size: made })
+    Ok(HeapType {
+        object: object.unbind(),
+        tail: size,
+        size: made,
+    })
 }
 
 /// `Py_TPFLAGS_MANAGED_WEAKREF` of `Include/object.h`, from 3.12 on: the weak-reference list lies before the object, in a
 /// header that only garbage-collected objects have.
-const MANAGED_WEAKREF: std::ffi::c_ulong = 1 << 3;
+const MANAGED_WEAKREF: c_ulong = 1 << 3;
 
 fn has_managed_weaklist(kind: *mut ffi::PyTypeObject) -> bool {
     // SAFETY: a live type object.
@@ -156,7 +170,9 @@ fn move_weaklist(kind: *mut ffi::PyTypeObject, offset: usize) {
     #[cfg(Py_GIL_DISABLED)]
     // SAFETY: as above.
     unsafe {
-        (*kind).tp_flags.fetch_and(!MANAGED_WEAKREF, std::sync::atomic::Ordering::Relaxed);
+        (*kind)
+            .tp_flags
+            .fetch_and(!MANAGED_WEAKREF, std::sync::atomic::Ordering::Relaxed);
     }
 }
 
@@ -223,7 +239,10 @@ pub(crate) fn add_methods(
 pub(crate) fn own_instance<'a, 'py, T: pyo3::PyClass>(
     slf: &'a Bound<'py, PyAny>,
 ) -> &'a Bound<'py, T> {
-    debug_assert!(slf.is_instance_of::<T>(), "a method descriptor checks its instance");
+    debug_assert!(
+        slf.is_instance_of::<T>(),
+        "a method descriptor checks its instance"
+    );
     // SAFETY: the method was added to the type of `T` alone, and a method descriptor refuses other instances.
     unsafe { slf.cast_unchecked::<T>() }
 }

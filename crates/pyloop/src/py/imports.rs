@@ -97,5 +97,7 @@ pub(crate) fn load(py: Python<'_>) -> PyResult<()> {
 /// The objects.
 #[inline]
 pub(crate) fn imports(py: Python<'_>) -> &Imports {
-    IMPORTS.get(py).expect("making a loop loads the imports, and nothing is used before there is a loop")
+    IMPORTS
+        .get(py)
+        .expect("making a loop loads the imports, and nothing is used before there is a loop")
 }

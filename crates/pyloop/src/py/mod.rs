@@ -12,11 +12,17 @@
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
 
-#[expect(unsafe_code, reason = "buffer protocol and uninitialised bytes objects")]
+#[expect(
+    unsafe_code,
+    reason = "buffer protocol and uninitialised bytes objects"
+)]
 pub(crate) mod bytes;
 #[expect(unsafe_code, reason = "vectorcall takes raw argument arrays")]
 pub(crate) mod call;
-#[expect(unsafe_code, reason = "a cell whose exclusivity the interpreter's lock guarantees")]
+#[expect(
+    unsafe_code,
+    reason = "a cell whose exclusivity the interpreter's lock guarantees"
+)]
 pub(crate) mod cell;
 #[expect(unsafe_code, reason = "PyO3 does not wrap PyContext_Enter and its kin")]
 pub(crate) mod context;

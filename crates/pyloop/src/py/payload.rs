@@ -37,7 +37,8 @@ impl Visitor {
     pub(crate) fn object<T>(&self, object: &Py<T>) {
         if self.outcome.get() == 0 {
             // SAFETY: a live object, shown to the visitor that the collector has handed over.
-            self.outcome.set(unsafe { (self.visit)(object.as_ptr(), self.arg) });
+            self.outcome
+                .set(unsafe { (self.visit)(object.as_ptr(), self.arg) });
         }
     }
 
@@ -84,7 +85,7 @@ impl<T: Payload> PayloadType<T> {
                 name,
                 base,
                 tail: size_of::<Tail<T>>(),
-                flags: (ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION) as u64,
+                flags: ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
                 weaklist: Some(std::mem::offset_of!(Tail<T>, weaklist)),
                 dict: Some(std::mem::offset_of!(Tail<T>, dict)),
                 methods,
@@ -98,7 +99,10 @@ impl<T: Payload> PayloadType<T> {
                 ],
             },
         )?;
-        Ok(Self { made, _payload: PhantomData })
+        Ok(Self {
+            made,
+            _payload: PhantomData,
+        })
     }
 
     /// The type object.
@@ -124,7 +128,10 @@ impl<T: Payload> PayloadType<T> {
     /// The payload of an instance.
     #[inline]
     pub(crate) fn value<'a>(&self, object: &'a Bound<'_, PyAny>) -> &'a T {
-        debug_assert!(object.is_exact_instance(self.object(object.py())), "an instance of the type");
+        debug_assert!(
+            object.is_exact_instance(self.object(object.py())),
+            "an instance of the type"
+        );
         // SAFETY: an instance of this type: its methods and its makers are the only callers.
         unsafe { (*self.tail(object.as_ptr())).value.as_ref() }
             .expect("construction ends before anybody sees the instance")
@@ -149,9 +156,15 @@ unsafe extern "C" fn traverse<T: Payload>(
     // SAFETY: the collector runs attached; nothing below touches the interpreter's state.
     let py = unsafe { Python::assume_attached() };
     let tail = tail_of::<T>(py, object);
-    let visitor = Visitor { visit, arg, outcome: std::cell::Cell::new(0) };
+    let visitor = Visitor {
+        visit,
+        arg,
+        outcome: std::cell::Cell::new(0),
+    };
     // SAFETY: a live instance of a heap type.
-    visitor.outcome.set(unsafe { visit(ffi::Py_TYPE(object).cast(), arg) });
+    visitor
+        .outcome
+        .set(unsafe { visit(ffi::Py_TYPE(object).cast(), arg) });
     // SAFETY: the instance's dictionary or null.
     let dict = unsafe { (*tail).dict };
     if visitor.outcome.get() == 0 && !dict.is_null() {

@@ -1,6 +1,8 @@
 //! Timer handles: a handle with a deadline and the wheel's node in its tail.
 
+#[cfg(Py_3_12)]
 use pyo3::ffi;
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use timers::{Deadline, Entry, Node};
 
@@ -17,14 +19,16 @@ pub(super) struct TimerTail {
     /// The wheel's state of this timer.
     node: Node,
     #[cfg(Py_3_12)]
-    pub(super) weaklist: *mut ffi::PyObject,
+    weaklist: *mut ffi::PyObject,
 }
 
-#[cfg(not(Py_3_12))]
 impl TimerTail {
-    /// Before 3.12 the base's own list lies inside of the instance; named so that one blueprint serves both.
-    #[allow(non_upper_case_globals, reason = "stands in for a field")]
-    pub(super) const weaklist: usize = 0;
+    /// Offset of the type's own weak-reference list; before 3.12 the base's lies inside of the instance already.
+    #[cfg(Py_3_12)]
+    pub(super) const WEAKLIST: Option<usize> = Some(std::mem::offset_of!(TimerTail, weaklist));
+    /// Offset of the type's own weak-reference list; before 3.12 the base's lies inside of the instance already.
+    #[cfg(not(Py_3_12))]
+    pub(super) const WEAKLIST: Option<usize> = None;
 }
 
 /// A counted reference to a timer handle, as the wheel holds it.
@@ -49,17 +53,28 @@ impl TimerRef {
         let tail = timer_tail(py, object.as_ptr());
         // SAFETY: a fresh instance of the timer type, shared with nobody yet.
         unsafe { (*tail).when = when };
-        Ok(Self { tail, object: object.unbind() })
+        Ok(Self {
+            tail,
+            object: object.unbind(),
+        })
     }
 
     #[inline]
     fn of(object: &Bound<'_, PyAny>) -> Self {
-        Self { tail: timer_tail(object.py(), object.as_ptr()), object: object.clone().unbind() }
+        Self {
+            tail: timer_tail(object.py(), object.as_ptr()),
+            object: object.clone().unbind(),
+        }
     }
 
     #[inline]
     pub(crate) fn bind<'py>(&self, py: Python<'py>) -> &Bound<'py, PyAny> {
         self.object.bind(py)
+    }
+
+    /// Shows the garbage collector what the timer holds.
+    pub(crate) fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        handle::visit_object(&self.object, visit)
     }
 
     /// The deadline in seconds.
@@ -103,13 +118,13 @@ pub(super) fn is_scheduled(object: &Bound<'_, PyAny>) -> bool {
 #[inline]
 pub(super) fn cancel(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let timer = TimerRef::of(object);
-    if timer.node().cancel() {
-        if let Some(owner) = handle::owner(object.py(), handle::RawRef(object.as_ptr().cast())) {
-            // SAFETY: timers are made by `LoopCore::call_at` alone, with the loop itself as their owner.
-            let core = unsafe { owner.cast_unchecked::<LoopCore>() };
-            // The removed reference is dropped here, with the shard's lock released.
-            drop(core.get().timers.remove(&timer));
-        }
+    if timer.node().cancel()
+        && let Some(owner) = handle::owner(object.py(), handle::RawRef(object.as_ptr().cast()))
+    {
+        // SAFETY: timers are made by `LoopCore::call_at` alone, with the loop itself as their owner.
+        let core = unsafe { owner.cast_unchecked::<LoopCore>() };
+        // The removed reference is dropped here, with the shard's lock released.
+        drop(core.get().timers.remove(&timer));
     }
     handle::cancel(object)?;
     Ok(())

@@ -1,5 +1,8 @@
 //! Non-blocking reads, writes and accepts.
-#![expect(unsafe_code, reason = "descriptors arrive as the integers that Python code passes around")]
+#![expect(
+    unsafe_code,
+    reason = "descriptors arrive as the integers that Python code passes around"
+)]
 
 use std::io::{self, IoSlice};
 use std::net::SocketAddr;
@@ -49,7 +52,12 @@ pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Attempt<usize> {
 /// Sends from several buffers in one call.
 pub(crate) fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>]) -> Attempt<usize> {
     let mut control = net::SendAncillaryBuffer::default();
-    Attempt::of(net::sendmsg(borrowed(fd), slices, &mut control, SendFlags::NOSIGNAL))
+    Attempt::of(net::sendmsg(
+        borrowed(fd),
+        slices,
+        &mut control,
+        SendFlags::NOSIGNAL,
+    ))
 }
 
 /// Tells the peer that nothing more will be sent.
@@ -61,8 +69,12 @@ pub(crate) fn shut_down_writing(fd: RawFd) -> io::Result<()> {
 pub(crate) fn accept(listener: RawFd) -> Attempt<(OwnedFd, Option<SocketAddr>)> {
     let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
     Attempt::of(
-        net::acceptfrom_with(borrowed(listener), flags)
-            .map(|(fd, address)| (fd, address.and_then(|address| SocketAddr::try_from(address).ok()))),
+        net::acceptfrom_with(borrowed(listener), flags).map(|(fd, address)| {
+            (
+                fd,
+                address.and_then(|address| SocketAddr::try_from(address).ok()),
+            )
+        }),
     )
 }
 
@@ -74,6 +86,11 @@ pub(crate) fn disable_nagle(fd: RawFd) -> io::Result<()> {
 /// Whether a descriptor is a TCP socket: an Internet stream.
 pub(crate) fn is_internet_stream(fd: RawFd) -> bool {
     let family = net::sockopt::socket_domain(borrowed(fd));
-    matches!(family, Ok(net::AddressFamily::INET | net::AddressFamily::INET6))
-        && matches!(net::sockopt::socket_type(borrowed(fd)), Ok(net::SocketType::STREAM))
+    matches!(
+        family,
+        Ok(net::AddressFamily::INET | net::AddressFamily::INET6)
+    ) && matches!(
+        net::sockopt::socket_type(borrowed(fd)),
+        Ok(net::SocketType::STREAM)
+    )
 }

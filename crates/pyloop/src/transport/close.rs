@@ -32,7 +32,10 @@ pub(super) fn close(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let stream = stream(object);
     let (already, pending) = stream.with(py, |state| {
         let already = std::mem::replace(&mut state.ending.closing, true);
-        (already, !state.output.buffer.is_empty() && !state.output.blocked)
+        (
+            already,
+            !state.output.buffer.is_empty() && !state.output.blocked,
+        )
     })?;
     if already {
         return Ok(());
@@ -78,7 +81,11 @@ pub(super) fn force_close(object: &Bound<'_, PyAny>, error: Option<PyErr>) -> Py
         false
     })?;
     drop(dropped);
-    if lost { Ok(()) } else { lose_soon(object, stream, error) }
+    if lost {
+        Ok(())
+    } else {
+        lose_soon(object, stream, error)
+    }
 }
 
 /// Reports an error that the transport cannot survive, unless it is of the system's everyday kind, and ends it.
@@ -86,7 +93,9 @@ pub(super) fn fatal_error(object: &Bound<'_, PyAny>, error: PyErr, message: &str
     let py = object.py();
     if error.is_instance_of::<PyOSError>(py) {
         if stream(object).owner.get().is_debug() {
-            imports(py).transport_debug.call1(py, (object, message, error.value(py)))?;
+            imports(py)
+                .transport_debug
+                .call1(py, (object, message, error.value(py)))?;
         }
     } else {
         report(object, error.clone_ref(py), message)?;
@@ -105,7 +114,13 @@ pub(super) fn report(object: &Bound<'_, PyAny>, error: PyErr, message: &str) -> 
     }
     let stream = stream(object);
     let protocol = stream.protocol(py)?;
-    let arguments = (&stream.owner, object, protocol, error.into_value(py), message);
+    let arguments = (
+        &stream.owner,
+        object,
+        protocol,
+        error.into_value(py),
+        message,
+    );
     imports(py).transport_failed.call1(py, arguments)?;
     Ok(())
 }
@@ -114,7 +129,9 @@ pub(super) fn report(object: &Bound<'_, PyAny>, error: PyErr, message: &str) -> 
 pub(super) fn log_debug(object: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
     let py = object.py();
     if stream(object).owner.get().is_debug() {
-        imports(py).transport_debug.call1(py, (object, message, py.None()))?;
+        imports(py)
+            .transport_debug
+            .call1(py, (object, message, py.None()))?;
     }
     Ok(())
 }
@@ -155,6 +172,9 @@ fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let mut dropped = Vec::new();
     let (socket, protocol, waiter, server) = stream.with(py, |state| {
         state.output.buffer.clear_into(&mut dropped);
+        // A finalized transport may still be written to; its descriptor's number belongs to somebody else then.
+        state.ending.closing = true;
+        state.ending.lost = state.ending.lost.max(1);
         (
             std::mem::replace(&mut state.socket, Socket::Closed),
             state.protocol.take(),
@@ -198,9 +218,11 @@ pub(super) fn shut_down(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<
     match socket::shut_down_writing(stream.fd) {
         // The peer is gone already: reading tells the protocol.
         Err(error) if error.kind() == std::io::ErrorKind::NotConnected => Ok(()),
-        Err(error) => {
-            fatal_error(object, os_error(error), "Fatal write error on socket transport")
-        }
+        Err(error) => fatal_error(
+            object,
+            os_error(error),
+            "Fatal write error on socket transport",
+        ),
         Ok(()) => Ok(()),
     }
 }
@@ -212,7 +234,10 @@ pub(super) fn finalize(object: &Bound<'_, PyAny>) -> PyResult<()> {
     if stream.with(py, |state| matches!(state.socket, Socket::Closed))? {
         return Ok(());
     }
-    let warned = imports(py).transport_unclosed.call1(py, (object,)).map(drop);
+    let warned = imports(py)
+        .transport_unclosed
+        .call1(py, (object,))
+        .map(drop);
     stream.forget(object)?;
     let released = release(object, stream);
     warned.and(released)

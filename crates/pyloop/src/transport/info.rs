@@ -51,8 +51,9 @@ pub(super) fn extra<'py>(
     stream: &Stream,
 ) -> PyResult<Bound<'py, PyDict>> {
     let py = object.py();
-    let known =
-        stream.with(py, |state| state.about.extra.as_ref().map(|extra| extra.clone_ref(py)))?;
+    let known = stream.with(py, |state| {
+        state.about.extra.as_ref().map(|extra| extra.clone_ref(py))
+    })?;
     if let Some(known) = known {
         return Ok(known.into_bound(py));
     }
@@ -65,8 +66,9 @@ pub(super) fn extra<'py>(
 /// Makes the socket object of an accepted connection, and notes its addresses.
 fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
-    let (native, peer) = stream
-        .with(py, |state| (matches!(state.socket, Socket::Native(_)), state.about.peer))?;
+    let (native, peer) = stream.with(py, |state| {
+        (matches!(state.socket, Socket::Native(_)), state.about.peer)
+    })?;
     if !native {
         return Ok(());
     }
@@ -79,8 +81,9 @@ fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let fd = stream.fd;
     let sock = sock.call1((fd,))?;
     let kept = sock.clone().unbind();
-    let previous = stream
-        .with(py, |state| std::mem::replace(&mut state.socket, Socket::Python(kept)))?;
+    let previous = stream.with(py, |state| {
+        std::mem::replace(&mut state.socket, Socket::Python(kept))
+    })?;
     if let Socket::Native(descriptor) = previous {
         let released = descriptor.into_raw_fd();
         debug_assert_eq!(released, sock.call_method0("fileno")?.extract::<i32>()?);
@@ -104,14 +107,17 @@ pub(super) fn keep_addresses(object: &Bound<'_, PyAny>, stream: &Stream) -> PyRe
 /// An Internet address as Python's `socket` module writes it.
 fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
     Ok(match address {
-        SocketAddr::V4(address) => {
-            (address.ip().to_string(), address.port()).into_pyobject(py)?.into_any()
-        }
-        SocketAddr::V6(address) => {
-            (address.ip().to_string(), address.port(), address.flowinfo(), address.scope_id())
-                .into_pyobject(py)?
-                .into_any()
-        }
+        SocketAddr::V4(address) => (address.ip().to_string(), address.port())
+            .into_pyobject(py)?
+            .into_any(),
+        SocketAddr::V6(address) => (
+            address.ip().to_string(),
+            address.port(),
+            address.flowinfo(),
+            address.scope_id(),
+        )
+            .into_pyobject(py)?
+            .into_any(),
     })
 }
 
@@ -133,10 +139,12 @@ pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
     text += &format!(" fd={}", stream.fd);
     if !closed && !core.is_closed() {
         let access = core.access(py)?;
-        let interest = core.sources.with(&access, |sources| match sources.get(stream.fd) {
-            Some(_) => sources.interest(stream.fd),
-            None => Interest::NONE,
-        });
+        let interest = core
+            .sources
+            .with(&access, |sources| match sources.get(stream.fd) {
+                Some(_) => sources.interest(stream.fd),
+                None => Interest::NONE,
+            });
         let word = |polling| if polling { "polling" } else { "idle" };
         text += &format!(
             " read={} write=<{}, bufsize={bufsize}>",

@@ -62,9 +62,13 @@ impl Listener {
             factory: factory.clone().unbind(),
             sock: sock.clone().unbind(),
             fd,
-            tls: tls.filter(|tls| !tls.is_none()).map(|tls| tls.clone().unbind()),
+            tls: tls
+                .filter(|tls| !tls.is_none())
+                .map(|tls| tls.clone().unbind()),
             tls_options: tls_options.clone().unbind(),
-            server: server.filter(|server| !server.is_none()).map(|server| server.clone().unbind()),
+            server: server
+                .filter(|server| !server.is_none())
+                .map(|server| server.clone().unbind()),
             backlog,
             context: context::copy_current(py)?.unbind(),
             internet: socket::is_internet_stream(fd),
@@ -115,7 +119,9 @@ pub(crate) fn accept(owner: &Bound<'_, LoopCore>, listener: &Bound<'_, Listener>
                     if is_interrupt(py, &error) {
                         return Err(error);
                     }
-                    imports(py).accept_refused.call1(py, (owner, error.into_value(py)))?;
+                    imports(py)
+                        .accept_refused
+                        .call1(py, (owner, error.into_value(py)))?;
                 }
             }
             Attempt::WouldBlock => return Ok(()),
@@ -131,10 +137,9 @@ pub(crate) fn accept(owner: &Bound<'_, LoopCore>, listener: &Bound<'_, Listener>
                     this.backlog,
                     &this.tls_options,
                 );
-                imports(py).accept_failed.call1(
-                    py,
-                    (owner, os_error(error).into_value(py), restart),
-                )?;
+                imports(py)
+                    .accept_failed
+                    .call1(py, (owner, os_error(error).into_value(py), restart))?;
                 return Ok(());
             }
         }
@@ -167,10 +172,19 @@ fn welcome(
     let inner = own_context.clone();
     context::run(&own_context, || {
         if let Some(tls) = &listener.tls {
-            let sock = imports(py).socket_from_descriptor.bind(py).call1((descriptor.as_raw_fd(),))?;
+            let sock = imports(py)
+                .socket_from_descriptor
+                .bind(py)
+                .call1((descriptor.as_raw_fd(),))?;
             let _moved = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
-            let arguments =
-                (owner, &listener.factory, sock, tls, &listener.server, &listener.tls_options);
+            let arguments = (
+                owner,
+                &listener.factory,
+                sock,
+                tls,
+                &listener.server,
+                &listener.tls_options,
+            );
             imports(py).accept_tls.call1(py, arguments)?;
             return Ok(());
         }

@@ -41,7 +41,9 @@ fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
 }
 
 fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
-    Ok(pyo3::types::PyBool::new(args.py(), value).to_owned().into_any())
+    Ok(pyo3::types::PyBool::new(args.py(), value)
+        .to_owned()
+        .into_any())
 }
 
 methods! {
@@ -263,7 +265,10 @@ impl Getter for Extra {
 /// Makes the transport type over `asyncio.Transport` and adds it to the module.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
-    let base = py.import("asyncio.transports")?.getattr("Transport")?.cast_into::<PyType>()?;
+    let base = py
+        .import("asyncio.transports")?
+        .getattr("Transport")?
+        .cast_into::<PyType>()?;
     let getters = vec![getter::<TheLoop>(), getter::<Extra>()];
     let kind = PayloadType::build(py, c"pyloop.StreamTransport", &base, table(), getters)?;
     let object = kind.object(py);

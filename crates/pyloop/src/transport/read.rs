@@ -48,7 +48,11 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
     let (open, buffered, large) = stream.with(py, |state| {
         let open = state.ending.lost == 0 && !state.ending.closing && !state.input.paused;
-        (open && !state.input.ended, state.input.buffered, state.input.large)
+        (
+            open && !state.input.ended,
+            state.input.buffered,
+            state.input.large,
+        )
     })?;
     if !open {
         return Ok(());
@@ -56,21 +60,24 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     if buffered {
         return read_into_protocol(object, stream);
     }
-    let received = if large { receive_large(py, stream)? } else { receive_small(py, stream)? };
+    let received = if large {
+        receive_large(py, stream)?
+    } else {
+        receive_small(py, stream)?
+    };
     match received {
         Attempt::Done(data) if data.as_bytes().is_empty() => end_of_stream(object, stream),
         Attempt::Done(data) => deliver(object, stream, &data),
         Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => {
-            close::fatal_error(object, os_error(error), "Fatal read error on socket transport")
-        }
+        Attempt::Failed(error) => close::fatal_error(
+            object,
+            os_error(error),
+            "Fatal read error on socket transport",
+        ),
     }
 }
 
-fn receive_small<'py>(
-    py: Python<'py>,
-    stream: &Stream,
-) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
+fn receive_small<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
     let core = stream.owner.get();
     let access = core.access(py)?;
     let mut scratch = core
@@ -91,14 +98,13 @@ fn receive_small<'py>(
     Ok(attempt)
 }
 
-fn receive_large<'py>(
-    py: Python<'py>,
-    stream: &Stream,
-) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
-    let read = filled(py, LARGE_READ, |memory| match socket::receive(stream.fd, memory) {
-        Attempt::Done(count) => Ok(count),
-        Attempt::WouldBlock => Err(Attempt::WouldBlock),
-        Attempt::Failed(error) => Err(Attempt::Failed(error)),
+fn receive_large<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
+    let read = filled(py, LARGE_READ, |memory| {
+        match socket::receive(stream.fd, memory) {
+            Attempt::Done(count) => Ok(count),
+            Attempt::WouldBlock => Err(Attempt::WouldBlock),
+            Attempt::Failed(error) => Err(Attempt::Failed(error)),
+        }
     })?;
     match read {
         Ok(data) => {
@@ -111,16 +117,21 @@ fn receive_large<'py>(
     }
 }
 
-fn deliver(
-    object: &Bound<'_, PyAny>,
-    stream: &Stream,
-    data: &Bound<'_, PyBytes>,
-) -> PyResult<()> {
+fn deliver(object: &Bound<'_, PyAny>, stream: &Stream, data: &Bound<'_, PyBytes>) -> PyResult<()> {
     let py = object.py();
-    let Some(protocol) = stream.protocol(py)? else { return Ok(()) };
-    let result =
-        call::method1(protocol.bind(py), &imports(py).names.data_received, data.as_any());
-    settle(object, result.map(drop), "Fatal error: protocol.data_received() call failed.")
+    let Some(protocol) = stream.protocol(py)? else {
+        return Ok(());
+    };
+    let result = call::method1(
+        protocol.bind(py),
+        &imports(py).names.data_received,
+        data.as_any(),
+    );
+    settle(
+        object,
+        result.map(drop),
+        "Fatal error: protocol.data_received() call failed.",
+    )
 }
 
 /// A protocol's failure ends its transport; an interrupt leaves the run.
@@ -134,21 +145,28 @@ fn settle(object: &Bound<'_, PyAny>, result: PyResult<()>, message: &str) -> PyR
 
 fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
-    let Some(protocol) = stream.protocol(py)? else { return Ok(()) };
+    let Some(protocol) = stream.protocol(py)? else {
+        return Ok(());
+    };
     let protocol = protocol.bind(py);
     let hint = (-1_i32).into_pyobject(py)?;
-    let buffer = call::method1(protocol, &imports(py).names.get_buffer, hint.as_any()).and_then(
-        |buffer| {
+    let buffer =
+        call::method1(protocol, &imports(py).names.get_buffer, hint.as_any()).and_then(|buffer| {
             if buffer.len()? == 0 {
-                return Err(PyRuntimeError::new_err("get_buffer() returned an empty buffer"));
+                return Err(PyRuntimeError::new_err(
+                    "get_buffer() returned an empty buffer",
+                ));
             }
             Ok(buffer)
-        },
-    );
+        });
     let buffer = match buffer {
         Ok(buffer) => buffer,
         Err(error) => {
-            return settle(object, Err(error), "Fatal error: protocol.get_buffer() call failed.");
+            return settle(
+                object,
+                Err(error),
+                "Fatal error: protocol.get_buffer() call failed.",
+            );
         }
     };
     let attempt = match View::write(&buffer) {
@@ -162,21 +180,28 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
         Attempt::Done(0) => end_of_stream(object, stream),
         Attempt::Done(count) => {
             let count = count.into_pyobject(py)?;
-            let result =
-                call::method1(protocol, &imports(py).names.buffer_updated, count.as_any());
-            settle(object, result.map(drop), "Fatal error: protocol.buffer_updated() call failed.")
+            let result = call::method1(protocol, &imports(py).names.buffer_updated, count.as_any());
+            settle(
+                object,
+                result.map(drop),
+                "Fatal error: protocol.buffer_updated() call failed.",
+            )
         }
         Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => {
-            close::fatal_error(object, os_error(error), "Fatal read error on socket transport")
-        }
+        Attempt::Failed(error) => close::fatal_error(
+            object,
+            os_error(error),
+            "Fatal read error on socket transport",
+        ),
     }
 }
 
 fn end_of_stream(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
     close::log_debug(object, "received EOF")?;
-    let Some(protocol) = stream.protocol(py)? else { return Ok(()) };
+    let Some(protocol) = stream.protocol(py)? else {
+        return Ok(());
+    };
     let keep_open = call::method0(protocol.bind(py), &imports(py).names.eof_received)
         .and_then(|answer| answer.is_truthy());
     match keep_open {
@@ -186,8 +211,10 @@ fn end_of_stream(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
             stream.update_interest(object)
         }
         Ok(false) => close::close(object),
-        Err(error) => {
-            settle(object, Err(error), "Fatal error: protocol.eof_received() call failed.")
-        }
+        Err(error) => settle(
+            object,
+            Err(error),
+            "Fatal error: protocol.eof_received() call failed.",
+        ),
     }
 }

@@ -123,7 +123,9 @@ impl Payload for Stream {
 
     fn clear(&self, py: Python<'_>) {
         // A transport that is garbage belongs to a loop that nobody runs.
-        let Ok(access) = self.owner.get().access(py) else { return };
+        let Ok(access) = self.owner.get().access(py) else {
+            return;
+        };
         let held = self.state.with(&access, |state| {
             (
                 state.protocol.take(),
@@ -157,14 +159,23 @@ impl Stream {
     /// # Errors
     /// `RuntimeError` on a thread that the loop does not run on (free-threaded builds).
     #[inline]
-    pub(super) fn with<R>(&self, py: Python<'_>, body: impl FnOnce(&mut State) -> R) -> PyResult<R> {
+    pub(super) fn with<R>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&mut State) -> R,
+    ) -> PyResult<R> {
         let access = self.owner.get().access(py)?;
         Ok(self.state.with(&access, body))
     }
 
     /// The protocol, while there is one.
     pub(super) fn protocol(&self, py: Python<'_>) -> PyResult<Option<Py<PyAny>>> {
-        self.with(py, |state| state.protocol.as_ref().map(|protocol| protocol.clone_ref(py)))
+        self.with(py, |state| {
+            state
+                .protocol
+                .as_ref()
+                .map(|protocol| protocol.clone_ref(py))
+        })
     }
 
     /// Tells the reactor what the transport waits for now.
@@ -179,10 +190,10 @@ impl Stream {
                 && !state.ending.closing;
             let mut wanted = Interest::NONE;
             if reads {
-                wanted = wanted | Interest::READABLE;
+                wanted |= Interest::READABLE;
             }
             if state.output.blocked {
-                wanted = wanted | Interest::WRITABLE;
+                wanted |= Interest::WRITABLE;
             }
             (wanted, state.ending.lost > 0)
         });
@@ -195,9 +206,14 @@ impl Stream {
         };
         let access = core.access(py)?;
         let replaced = core.sources.with(&access, |sources| {
-            let ours = sources.get(self.fd).is_some_and(|source| source.is_stream(object));
+            let ours = sources
+                .get(self.fd)
+                .is_some_and(|source| source.is_stream(object));
             if gone {
-                return Ok((if ours { sources.remove(self.fd) } else { None }, Some(source)));
+                return Ok((
+                    if ours { sources.remove(self.fd) } else { None },
+                    Some(source),
+                ));
             }
             if core.is_closed() {
                 return Ok((None, Some(source)));
@@ -220,7 +236,9 @@ impl Stream {
         let core = self.owner.get();
         let access = core.access(object.py())?;
         let removed = core.sources.with(&access, |sources| {
-            let ours = sources.get(self.fd).is_some_and(|source| source.is_stream(object));
+            let ours = sources
+                .get(self.fd)
+                .is_some_and(|source| source.is_stream(object));
             if ours { sources.remove(self.fd) } else { None }
         });
         drop(access);
@@ -244,7 +262,11 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
     let owner = beginning.owner;
     let py = owner.py();
     let buffered = is_buffered(beginning.protocol)?;
-    let server = beginning.about.server.as_ref().map(|server| server.clone_ref(py));
+    let server = beginning
+        .about
+        .server
+        .as_ref()
+        .map(|server| server.clone_ref(py));
     let object = Stream::kind(py).instance(
         py,
         Stream {
@@ -254,7 +276,13 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
             state: LoopCell::new(State {
                 protocol: Some(beginning.protocol.clone().unbind()),
                 socket: beginning.socket,
-                input: Input { buffered, paused: false, started: false, ended: false, large: false },
+                input: Input {
+                    buffered,
+                    paused: false,
+                    started: false,
+                    ended: false,
+                    large: false,
+                },
                 output: Output {
                     buffer: WriteBuffer::new(),
                     flow: FlowControl::new(),
@@ -263,7 +291,10 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
                     ended: false,
                     empty_waiter: None,
                 },
-                ending: Ending { closing: false, lost: 0 },
+                ending: Ending {
+                    closing: false,
+                    lost: 0,
+                },
                 about: beginning.about,
             }),
         },
@@ -290,7 +321,9 @@ pub(crate) fn open<'py>(
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = owner.py();
     owner.get().check_open()?;
-    let fd: RawFd = sock.call_method0(imports(py).names.fileno.bind(py))?.extract()?;
+    let fd: RawFd = sock
+        .call_method0(imports(py).names.fileno.bind(py))?
+        .extract()?;
     if socket::is_internet_stream(fd) {
         // Refused for a socket that is not connected any more; reading will tell.
         let _ = socket::disable_nagle(fd);
@@ -315,7 +348,12 @@ pub(crate) fn open<'py>(
     })?;
     let start = object.getattr(&imports(py).names.start)?;
     let waiter = waiter.map_or_else(|| py.None().into_bound(py), Clone::clone);
-    call_soon(owner, &start, &[waiter.as_ptr()], stream(&object).context.bind(py).clone())?;
+    call_soon(
+        owner,
+        &start,
+        &[waiter.as_ptr()],
+        stream(&object).context.bind(py).clone(),
+    )?;
     Ok(object)
 }
 
@@ -327,9 +365,12 @@ pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>
     let py = object.py();
     let stream = stream(object);
     let made = match stream.protocol(py)? {
-        Some(protocol) => {
-            call::method1(protocol.bind(py), &imports(py).names.connection_made, object).map(drop)
-        }
+        Some(protocol) => call::method1(
+            protocol.bind(py),
+            &imports(py).names.connection_made,
+            object,
+        )
+        .map(drop),
         None => Ok(()),
     };
     let lost = stream.with(py, |state| {
@@ -340,7 +381,9 @@ pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>
         stream.update_interest(object)?;
     }
     if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
-        imports(py).set_result_unless_cancelled.call1(py, (waiter, py.None()))?;
+        imports(py)
+            .set_result_unless_cancelled
+            .call1(py, (waiter, py.None()))?;
     }
     made
 }

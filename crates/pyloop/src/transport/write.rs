@@ -48,10 +48,12 @@ pub(super) fn write(object: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyRes
     let written = Written::from(data)?;
     let size = written.as_slice().len();
     match stream.with(py, |state| admit(state, size))? {
-        Admission::Ended => Err(PyRuntimeError::new_err("Cannot call write() after write_eof()")),
-        Admission::SendfileInProgress => {
-            Err(PyRuntimeError::new_err("unable to write; sendfile is in progress"))
-        }
+        Admission::Ended => Err(PyRuntimeError::new_err(
+            "Cannot call write() after write_eof()",
+        )),
+        Admission::SendfileInProgress => Err(PyRuntimeError::new_err(
+            "unable to write; sendfile is in progress",
+        )),
         _ if size == 0 => Ok(()),
         Admission::Lost(count) => count_lost_write(py, stream, count),
         Admission::Accepted(false) => {
@@ -78,7 +80,9 @@ fn admit(state: &State, size: usize) -> Admission {
 #[cold]
 fn count_lost_write(py: Python<'_>, stream: &Stream, count: u32) -> PyResult<()> {
     imports(py).write_after_loss.call1(py, (count,))?;
-    stream.with(py, |state| state.ending.lost = state.ending.lost.saturating_add(1))
+    stream.with(py, |state| {
+        state.ending.lost = state.ending.lost.saturating_add(1)
+    })
 }
 
 /// Adds a chunk and has the loop flush the transport.
@@ -95,7 +99,8 @@ fn append(object: &Bound<'_, PyAny>, stream: &Stream, chunk: Chunk) -> PyResult<
     });
     if schedule {
         let reference = object.clone().unbind();
-        core.queue.with(&access, |queue| queue.unflushed.push(reference));
+        core.queue
+            .with(&access, |queue| queue.unflushed.push(reference));
         drop(access);
         if !core.owner.is_here() {
             core.wake(); // A write from outside of the run (legal while the loop is stopped) still leaves.
@@ -105,10 +110,15 @@ fn append(object: &Bound<'_, PyAny>, stream: &Stream, chunk: Chunk) -> PyResult<
 }
 
 /// Sends at once as much as the kernel takes, and keeps the rest.
-fn write_now(object: &Bound<'_, PyAny>, stream: &Stream, written: &Written<'_, '_>) -> PyResult<()> {
+fn write_now(
+    object: &Bound<'_, PyAny>,
+    stream: &Stream,
+    written: &Written<'_, '_>,
+) -> PyResult<()> {
     let py = object.py();
-    let (empty, blocked) =
-        stream.with(py, |state| (state.output.buffer.is_empty(), state.output.blocked))?;
+    let (empty, blocked) = stream.with(py, |state| {
+        (state.output.buffer.is_empty(), state.output.blocked)
+    })?;
     let mut sent = 0;
     if empty && !blocked {
         // Nothing is ahead of it: what the kernel takes needs no copy.
@@ -156,7 +166,9 @@ pub(super) fn writelines(object: &Bound<'_, PyAny>, lines: &Bound<'_, PyAny>) ->
                 let view = crate::py::bytes::View::read(&item).map_err(|_| {
                     PyTypeError::new_err(format!(
                         "a bytes-like object is required, not '{}'",
-                        item.get_type().name().map_or_else(|_| "?".to_owned(), |name| name.to_string())
+                        item.get_type()
+                            .name()
+                            .map_or_else(|_| "?".to_owned(), |name| name.to_string())
                     ))
                 })?;
                 Chunk::new(PyBytes::new(py, view.as_slice()))
@@ -168,10 +180,12 @@ pub(super) fn writelines(object: &Bound<'_, PyAny>, lines: &Bound<'_, PyAny>) ->
     }
     let size = chunks.iter().map(|chunk| chunk.as_ref().len()).sum();
     match stream.with(py, |state| admit(state, size))? {
-        Admission::Ended => Err(PyRuntimeError::new_err("Cannot call writelines() after write_eof()")),
-        Admission::SendfileInProgress => {
-            Err(PyRuntimeError::new_err("unable to writelines; sendfile is in progress"))
-        }
+        Admission::Ended => Err(PyRuntimeError::new_err(
+            "Cannot call writelines() after write_eof()",
+        )),
+        Admission::SendfileInProgress => Err(PyRuntimeError::new_err(
+            "unable to writelines; sendfile is in progress",
+        )),
         _ if size == 0 => Ok(()),
         Admission::Lost(count) => count_lost_write(py, stream, count),
         Admission::Accepted(now) => {
@@ -196,15 +210,25 @@ pub(super) fn after_growth(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResu
         let len = state.output.buffer.len();
         state.output.flow.grew(len)
     })?;
-    if pause { tell_protocol(object, stream, true) } else { Ok(()) }
+    if pause {
+        tell_protocol(object, stream, true)
+    } else {
+        Ok(())
+    }
 }
 
 /// Calls `pause_writing` or `resume_writing`; a failure is reported and changes nothing.
 fn tell_protocol(object: &Bound<'_, PyAny>, stream: &Stream, pause: bool) -> PyResult<()> {
     let py = object.py();
-    let Some(protocol) = stream.protocol(py)? else { return Ok(()) };
+    let Some(protocol) = stream.protocol(py)? else {
+        return Ok(());
+    };
     let names = &imports(py).names;
-    let name = if pause { &names.pause_writing } else { &names.resume_writing };
+    let name = if pause {
+        &names.pause_writing
+    } else {
+        &names.resume_writing
+    };
     match call::method0(protocol.bind(py), name) {
         Ok(_) => Ok(()),
         Err(error) => close::report(object, error, &format!("protocol.{name}() failed")),
@@ -256,9 +280,14 @@ pub(super) fn send(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
 
 /// The reactor says that the socket has room again.
 pub(super) fn writable(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
-    let blocked =
-        stream.with(object.py(), |state| state.output.blocked && state.ending.lost == 0)?;
-    if blocked { send(object, stream) } else { Ok(()) }
+    let blocked = stream.with(object.py(), |state| {
+        state.output.blocked && state.ending.lost == 0
+    })?;
+    if blocked {
+        send(object, stream)
+    } else {
+        Ok(())
+    }
 }
 
 /// Sends what the buffer holds until it is empty or the kernel has no room.
@@ -318,7 +347,9 @@ fn settle(object: &Bound<'_, PyAny>, stream: &Stream, sent: Sent) -> PyResult<()
         )
     })?;
     if let Some(waiter) = waiter {
-        imports(py).set_result_unless_cancelled.call1(py, (waiter, py.None()))?;
+        imports(py)
+            .set_result_unless_cancelled
+            .call1(py, (waiter, py.None()))?;
     }
     if empty && !lost {
         if closing {
@@ -337,7 +368,11 @@ fn fail(object: &Bound<'_, PyAny>, stream: &Stream, error: std::io::Error) -> Py
     let error = os_error(error);
     let waiter = stream.with(py, |state| {
         state.output.blocked = false;
-        state.output.empty_waiter.as_ref().map(|waiter| waiter.clone_ref(py))
+        state
+            .output
+            .empty_waiter
+            .as_ref()
+            .map(|waiter| waiter.clone_ref(py))
     })?;
     let for_waiter = error.clone_ref(py);
     close::fatal_error(object, error, "Fatal write error on socket transport")?;
@@ -388,9 +423,11 @@ pub(super) fn set_limits(
     }
     // Both are zero or more here.
     let (high, low) = (high.map(|high| high as usize), low.map(|low| low as usize));
-    stream.with(object.py(), |state| state.output.flow.set_limits(high, low))?.map_err(|error| {
-        let LimitsError::HighBelowLow { high, low } = error;
-        refused(&high, &low)
-    })?;
+    stream
+        .with(object.py(), |state| state.output.flow.set_limits(high, low))?
+        .map_err(|error| {
+            let LimitsError::HighBelowLow { high, low } = error;
+            refused(&high, &low)
+        })?;
     after_growth(object, stream)
 }
