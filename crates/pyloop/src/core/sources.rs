@@ -14,6 +14,7 @@ use pyo3::types::PyWeakrefReference;
 use reactor::{Interest, Reactor, Token};
 
 use crate::py::handle::Handle;
+use crate::sys::socket::bad_descriptor;
 
 /// What a descriptor's readiness means.
 #[derive(Debug)]
@@ -252,10 +253,6 @@ impl Sources {
     fn row(&self, fd: RawFd) -> Option<&Entry> {
         self.rows.get(usize::try_from(fd).ok()?)
     }
-}
-
-fn bad_descriptor() -> io::Error {
-    io::Error::from_raw_os_error(libc::EBADF)
 }
 
 /// A descriptor that the kernel does not know any more was closed first, which is as good.

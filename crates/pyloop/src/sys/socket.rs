@@ -94,3 +94,8 @@ pub(crate) fn is_internet_stream(fd: RawFd) -> bool {
         Ok(net::SocketType::STREAM)
     )
 }
+
+/// The error for a descriptor that was closed.
+pub(crate) fn bad_descriptor() -> io::Error {
+    io::Error::from_raw_os_error(libc::EBADF)
+}

@@ -16,7 +16,7 @@ use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
-use crate::sys::socket::{self, Attempt};
+use crate::sys::socket::{self, Attempt, bad_descriptor};
 
 /// Bytes of a large read, and of every read of asyncio. Such an object comes from mmap, page by page; that pays only when a
 /// read is likely to fill it.
@@ -56,6 +56,13 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     })?;
     if !open {
         return Ok(());
+    }
+    if !stream.owns_descriptor(py)? {
+        return close::fatal_error(
+            object,
+            os_error(bad_descriptor()),
+            "Fatal read error on socket transport",
+        );
     }
     if buffered {
         return read_into_protocol(object, stream);

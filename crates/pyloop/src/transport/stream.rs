@@ -215,7 +215,12 @@ impl Stream {
                     Some(source),
                 ));
             }
-            if core.is_closed() {
+            let taken = matches!(
+                sources.get(self.fd),
+                Some(Source::Stream(_) | Source::Idle { .. } | Source::Listener(_))
+            );
+            // A descriptor that was closed behind the transport may be another transport's by now.
+            if core.is_closed() || (taken && !ours) {
                 return Ok((None, Some(source)));
             }
             if ours {
@@ -231,6 +236,28 @@ impl Stream {
 }
 
 impl Stream {
+    /// Whether the descriptor is still the transport's.
+    ///
+    /// A socket object of the application's can be closed behind the transport. Its number may then be somebody else's,
+    /// who must not get the transport's bytes.
+    ///
+    /// # Errors
+    /// What `fileno()` of an unusual socket object raises.
+    #[inline]
+    pub(super) fn owns_descriptor(&self, py: Python<'_>) -> PyResult<bool> {
+        let object = self.with(py, |state| match &state.socket {
+            Socket::Python(object) => Some(object.clone_ref(py)),
+            Socket::Native(_) | Socket::Closed => None,
+        })?;
+        match object {
+            Some(object) => {
+                let number = call::method0(object.bind(py), &imports(py).names.fileno)?;
+                Ok(number.extract::<RawFd>()? == self.fd)
+            }
+            None => Ok(true),
+        }
+    }
+
     /// Takes the transport out of the loop's table, if it is there still.
     pub(super) fn forget(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
         let core = self.owner.get();

@@ -19,7 +19,7 @@ use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
-use crate::sys::socket::{self, Attempt};
+use crate::sys::socket::{self, Attempt, bad_descriptor};
 
 /// Bytes that are not held back for later writes to join: one system call for more saves nothing worth the wait.
 const SEND_AT: usize = 64 * 1024;
@@ -122,7 +122,12 @@ fn write_now(
     let mut sent = 0;
     if empty && !blocked {
         // Nothing is ahead of it: what the kernel takes needs no copy.
-        match socket::send(stream.fd, written.as_slice()) {
+        let attempt = if stream.owns_descriptor(py)? {
+            socket::send(stream.fd, written.as_slice())
+        } else {
+            Attempt::Failed(bad_descriptor())
+        };
+        match attempt {
             Attempt::Done(count) if count == written.as_slice().len() => return Ok(()),
             Attempt::Done(count) => sent = count,
             Attempt::WouldBlock => {}
@@ -292,6 +297,9 @@ pub(super) fn writable(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<(
 
 /// Sends what the buffer holds until it is empty or the kernel has no room.
 pub(super) fn send_buffered(py: Python<'_>, stream: &Stream) -> PyResult<Sent> {
+    if !stream.owns_descriptor(py)? {
+        return Ok(Sent::Failed(bad_descriptor()));
+    }
     let mut finished = Vec::new();
     let sent = stream.with(py, |state| {
         let buffer = &mut state.output.buffer;
