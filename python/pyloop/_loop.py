@@ -3,18 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+import atexit
 import os
 import sys
 from asyncio import events, sslproto, unix_events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from ._pyloop import _hold_loops
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
 
 if TYPE_CHECKING:
     import socket
     from collections.abc import AsyncGenerator
+
+
+if sys.version_info < (3, 14):
+    # Registered now, so that it runs after what the application registers: see the engine's core/exit.rs.
+    atexit.register(_hold_loops)
 
 
 def _missing(method: str) -> NoReturn:

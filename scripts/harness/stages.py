@@ -88,7 +88,7 @@ class Stage:
     # Minutes after which it is taken to hang; far above what it takes on a slow machine.
     minutes: float = 15
     # Lines of a stage that went well which the reader should see all the same.
-    notable: tuple[str, ...] = ("LEFT OUT", "SKIPPED")
+    notable: tuple[str, ...] = ("LEFT OUT", "SKIPPED:")
     # Keeps to one processor, so that it may run beside others of its kind. What builds uses all of them.
     beside_others: bool = False
 

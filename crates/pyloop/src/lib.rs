@@ -25,6 +25,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::handle_type::register(module)?;
     transport::register(module)?;
     module.add_class::<core::LoopCore>()?;
+    module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;
     core::register(&module.py().get_type::<core::LoopCore>())
 }

@@ -7,9 +7,11 @@
 //! | `schedule` | `call_soon`, `call_later` and their kin |
 //! | `tasks` | `create_task`, `create_future` |
 //! | `sources` | which descriptor belongs to which watcher, transport or listener |
+//! | `exit` | loops of other threads when the process ends |
 //! | `watch` | `add_reader` and its kin |
 //! | `methods` | what Python calls rarely: lifecycle, debug flag, signals |
 
+mod exit;
 mod methods;
 mod run;
 mod schedule;
@@ -18,5 +20,6 @@ mod state;
 mod tasks;
 mod watch;
 
+pub(crate) use exit::hold_loops;
 pub(crate) use schedule::{call_soon, register};
 pub(crate) use state::{LoopCore, SCRATCH_SIZE, wrong_thread};

@@ -10,6 +10,7 @@ use pyo3::prelude::*;
 use reactor::{Event, Events, Reactor};
 use timers::Entry;
 
+use super::exit;
 use super::sources::Source;
 use super::state::LoopCore;
 use crate::clock;
@@ -75,6 +76,7 @@ fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
             .with(&access, |sources| sources.reactor())
             .map_err(os_error)?
     };
+    let _running = exit::Running::begin(reactor.waker());
     let mut run = Run {
         core,
         object,
@@ -99,6 +101,9 @@ fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
 impl Run<'_, '_> {
     /// One pass: poll if it is time, expire timers, run what was ready at the start of the batch, flush.
     fn iterate(&mut self) -> PyResult<()> {
+        if exit::is_held() {
+            self.object.py().detach(|| exit::hold());
+        }
         let access = self.core.access(self.object.py())?;
         if !self.core.inbox.is_empty() {
             self.core.collect_inbox(&access);
@@ -177,7 +182,13 @@ impl Run<'_, '_> {
         let timeout =
             deadline.map(|deadline| Duration::from_nanos(deadline.saturating_sub(clock::now())));
         let (reactor, events) = (self.reactor, &mut self.events);
-        let result = self.object.py().detach(|| reactor.poll(events, timeout));
+        let result = self.object.py().detach(|| {
+            let result = reactor.poll(events, timeout);
+            if exit::is_held() {
+                exit::hold();
+            }
+            result
+        });
         self.core.park.end_park();
         match result {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
