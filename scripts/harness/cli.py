@@ -14,7 +14,7 @@ from .layout import ENVIRONMENTS, ROOT, VENV, child_environment, python_of
 from .stages import Counts, Result, Stage, end_running, not_run, run_stage
 
 # Measured on two cores with six interpreters, the first time with empty caches.
-_DURATION = "about 25 minutes the first time, 12 later"
+_DURATION = "about 25 minutes the first time, 15 later"
 
 
 def main() -> int:

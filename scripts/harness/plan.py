@@ -24,10 +24,10 @@ def interpreters() -> dict[str, str]:
 
 
 def reference(found: dict[str, str]) -> str:
-    """Returns the tag of the interpreter for what runs on one alone: 3.13, else the newest with a GIL."""
+    """Returns the tag of what runs on one interpreter alone: 3.13, else the newest, with a GIL if there is one."""
     if _REFERENCE in found:
         return _REFERENCE
-    return [tag for tag in found if not tag.endswith("t")][-1]
+    return ([tag for tag in found if not tag.endswith("t")] or list(found))[-1]
 
 
 def environment_of(tag: str) -> Path:

@@ -67,7 +67,7 @@ pub(super) fn descriptor(object: &Bound<'_, PyAny>) -> PyResult<RawFd> {
     }
 }
 
-/// Refuses a descriptor that an open transport uses.
+/// Refuses a descriptor that a transport uses, be it that it closes and has bytes to send still.
 ///
 /// # Errors
 /// `RuntimeError` naming the transport.
@@ -91,9 +91,6 @@ pub(super) fn ensure_no_transport(
         (stream, _) => stream,
     };
     let Some(stream) = stream else { return Ok(()) };
-    if stream.bind(py).call_method0("is_closing")?.is_truthy()? {
-        return Ok(());
-    }
     Err(PyRuntimeError::new_err(format!(
         "File descriptor {} is used by transport {}",
         given.repr()?,
@@ -140,6 +137,8 @@ pub(super) fn add<'py>(
     )?;
     let result = handle.bind(py).clone();
     let access = core.access(py)?;
+    // What is replaced leaves the table first and is dropped afterwards: dropping may run Python code.
+    let mut displaced = None;
     let replaced = core.sources.with(&access, |sources| {
         let interest = sources.interest(fd) | direction.interest();
         if !matches!(sources.get(fd), Some(Source::Watcher { .. })) {
@@ -147,8 +146,7 @@ pub(super) fn add<'py>(
                 reader: None,
                 writer: None,
             };
-            // What stands here is at most a closing transport: the caller has refused any other.
-            let _closing = sources.insert(fd, direction.interest(), empty)?;
+            displaced = sources.insert(fd, direction.interest(), empty)?;
         } else {
             sources.set_interest(fd, interest)?;
         }
@@ -165,6 +163,7 @@ pub(super) fn add<'py>(
         })
     });
     drop(access);
+    drop(displaced);
     let replaced = replaced.map_err(os_error)?;
     if let Some(replaced) = replaced {
         replaced.cancel(py)?;

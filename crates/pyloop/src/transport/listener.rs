@@ -83,10 +83,13 @@ pub(crate) fn listen(owner: &Bound<'_, LoopCore>, listener: Listener) -> PyResul
     let listener = Py::new(py, listener)?;
     let core = owner.get();
     let access = core.access(py)?;
+    // Should the reactor refuse it, the last reference is dropped out here, where Python code may run.
+    let kept = listener.clone_ref(py);
     let replaced = core.sources.with(&access, |sources| {
         sources.insert(fd, Interest::READABLE, Source::Listener(listener))
     });
     drop(access);
+    drop(kept);
     drop(replaced.map_err(os_error)?);
     Ok(())
 }
