@@ -44,9 +44,7 @@ def child(*arguments: str, malloc: str = "default") -> dict[str, Any]:
     environment.update(RAISED if malloc == "raised" else {})
     command = [sys.executable, "-m", "benchmarks.worker", *arguments]
     try:
-        done = subprocess.run(
-            command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT
-        )
+        done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=LIMIT)
         answer: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
         return answer
     except subprocess.TimeoutExpired:
@@ -112,20 +110,14 @@ def malloc_settings(asked: str | None, quick: bool) -> list[str]:
 
 def parse(arguments: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--cases", default="*", help="names or patterns, with commas: timers,echo.10x*"
-    )
+    parser.add_argument("--cases", default="*", help="names or patterns, with commas: timers,echo.10x*")
     parser.add_argument(
         "--loops",
         default=",".join(KNOWN),
         help="names with commas, `module:factory` for your own; asyncio always takes part",
     )
-    parser.add_argument(
-        "--repeat", type=int, help="processes per case and loop (5; 1 with --quick)"
-    )
-    parser.add_argument(
-        "--quick", action="store_true", help="one round of the main cases: a first look"
-    )
+    parser.add_argument("--repeat", type=int, help="processes per case and loop (5; 1 with --quick)")
+    parser.add_argument("--quick", action="store_true", help="one round of the main cases: a first look")
     parser.add_argument(
         "--malloc",
         choices=["default", "raised", "default,raised"],
@@ -153,9 +145,7 @@ def main(arguments: list[str]) -> int:
     facts = results.describe_machine()
     output = options.output or results.FOLDER / time.strftime("%Y%m%d-%H%M%S.json")
     repeat = options.repeat or (1 if options.quick else 5)
-    print(
-        f"Python {facts['python']}, {facts['platform']}, {facts['processors']} processors, ", end=""
-    )
+    print(f"Python {facts['python']}, {facts['platform']}, {facts['processors']} processors, ", end="")
     print(f"load {facts['load']:.2f}, {repeat} rounds")
     print(", ".join(f"{name} {version}".strip() for name, version in loops.items()))
     print(report.header(list(loops)), flush=True)

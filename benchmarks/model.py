@@ -71,9 +71,7 @@ class Case:
     title: str
     metrics: tuple[Metric, ...]
     measure: Callable[[LoopFactory], Sample]
-    io: bool = (
-        False  # transports take part: run under both malloc settings, and on transport-only peers
-    )
+    io: bool = False  # transports take part: run under both malloc settings, and on transport-only peers
     quick: bool = True  # part of `--quick`
     workload: Workload | None = None  # set for in-loop cases, which the pytest suite runs as well
 

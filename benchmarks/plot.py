@@ -155,9 +155,7 @@ def draw(path: Path) -> list[Path]:
     matplotlib.use("Agg")
     facts, rows = load(path)
     present = [loop for loop in facts["loops"] if any(row.median(loop) for row in rows)]
-    in_loop = [
-        loop for loop in present if any(row.case == "iteration" for row in rows if row.median(loop))
-    ]
+    in_loop = [loop for loop in present if any(row.case == "iteration" for row in rows if row.median(loop))]
     plots: dict[str, Any] = {
         "cost": plot_cost(rows, in_loop or present),
         "echo": plot_echo(rows, present, "default"),

@@ -94,9 +94,7 @@ class Row:
     def _within_noise(self, other: str, wanted: float) -> bool:
         """Whether pyloop's best and the other's worst sample would reach the target."""
         ours, theirs = self.samples[OURS], self.samples[other]
-        best, worst = (
-            (max(ours), min(theirs)) if self.metric.higher_is_better else (min(ours), max(theirs))
-        )
+        best, worst = (max(ours), min(theirs)) if self.metric.higher_is_better else (min(ours), max(theirs))
         return _times_better(best, worst, self.metric) >= wanted
 
 
@@ -142,9 +140,7 @@ def load(path: Path) -> tuple[dict[str, Any], list[Row]]:
     rows = []
     for stored in document.pop("rows"):
         metric = Metric(**{**stored["metric"], "target": Target(**stored["metric"]["target"])})
-        fields = {
-            key: stored[key] for key in ("case", "title", "malloc", "samples", "beside", "faults")
-        }
+        fields = {key: stored[key] for key in ("case", "title", "malloc", "samples", "beside", "faults")}
         rows.append(Row(metric=metric, **fields))
     return document, rows
 

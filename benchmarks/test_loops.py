@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("workload", WORKLOADS)
-def test_workload(
-    workload: str, loop: asyncio.AbstractEventLoop, benchmark: BenchmarkFixture
-) -> None:
+def test_workload(workload: str, loop: asyncio.AbstractEventLoop, benchmark: BenchmarkFixture) -> None:
     """Times one round of a workload; the workload itself checks that all of its work was done."""
     benchmark.group = workload
     operations = benchmark(WORKLOADS[workload], loop)

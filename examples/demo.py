@@ -67,9 +67,7 @@ async def serve() -> None:
         await web_app.respond(send, 200, json.dumps(figures).encode())
 
     bound = web_app.listening_socket(0)
-    config = uvicorn.Config(
-        measured, log_level="warning", access_log=False, lifespan="off", ws="none"
-    )
+    config = uvicorn.Config(measured, log_level="warning", access_log=False, lifespan="off", ws="none")
     config.load()
     parser = config.http_protocol_class.__module__.rpartition(".")[2].removesuffix("_impl")
     facts = {"port": bound.getsockname()[1], "parser": parser, "loop": web_app.loop_name()}

@@ -60,18 +60,12 @@ def timeout(loop: asyncio.AbstractEventLoop) -> int:
 
 
 def _case(name: str, title: str, workload: Workload) -> Case:
-    return Case(
-        name, title, (processor_time(Target(peer=1)),), throughput(workload), workload=workload
-    )
+    return Case(name, title, (processor_time(Target(peer=1)),), throughput(workload), workload=workload)
 
 
 CASES = (
     _case("sleep0", f"await asyncio.sleep(0), {YIELDS:,} times", sleep_zero),
     _case("gather", f"gather of {TASKS:,} tasks that yield once", gather),
     # `asyncio.timeout` came with Python 3.11.
-    *(
-        [_case("timeout", "asyncio.timeout around an immediate await", timeout)]
-        if hasattr(asyncio, "timeout")
-        else []
-    ),
+    *([_case("timeout", "asyncio.timeout around an immediate await", timeout)] if hasattr(asyncio, "timeout") else []),
 )

@@ -7,6 +7,8 @@ import time
 from asyncio import Handle, base_events, coroutines, format_helpers
 from typing import TYPE_CHECKING, Any
 
+from . import _compat
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from traceback import StackSummary
@@ -53,7 +55,7 @@ def check_callback(callback: Any, method: str) -> None:
     Raises:
         TypeError: for a coroutine, a coroutine function, or anything that is not callable.
     """
-    if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+    if coroutines.iscoroutine(callback) or _compat.is_coroutine_function(callback):
         raise TypeError(f"coroutines cannot be used with {method}()")
     if not callable(callback):
         raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")

@@ -67,9 +67,7 @@ class PyLoop(SignalMethods, SocketMethods):
         self._set_coroutine_origin_tracking(self.get_debug())
         self._old_agen_hooks = sys.get_asyncgen_hooks()
         self._old_wakeup_fd = self._watch_signals()
-        sys.set_asyncgen_hooks(
-            firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook
-        )
+        sys.set_asyncgen_hooks(firstiter=self._asyncgen_firstiter_hook, finalizer=self._asyncgen_finalizer_hook)
         events._set_running_loop(self)
 
     def _run_forever_cleanup(self) -> None:
@@ -117,9 +115,7 @@ class PyLoop(SignalMethods, SocketMethods):
         server: Any = None,
         **timeouts: Any,
     ) -> Any:
-        tls = sslproto.SSLProtocol(
-            self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts
-        )
+        tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
 

@@ -17,6 +17,7 @@ from asyncio import base_events, coroutines
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
+from . import _compat
 from ._pyloop import LoopCore
 
 if TYPE_CHECKING:
@@ -96,7 +97,7 @@ class SignalMethods(LoopCore, base_events.BaseEventLoop):
             ValueError: if there is no such signal.
             RuntimeError: outside of the main thread, or if the signal cannot be caught.
         """
-        if coroutines.iscoroutine(callback) or coroutines.iscoroutinefunction(callback):
+        if coroutines.iscoroutine(callback) or _compat.is_coroutine_function(callback):
             raise TypeError("coroutines cannot be used with add_signal_handler()")
         self._check_signal(sig)
         self._check_closed()

@@ -72,9 +72,7 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
         """
         if not self.get_debug() and _is_literal(host) and _is_numeric(port):
             return socket.getaddrinfo(host, port, family, type, proto, flags)
-        return await super().getaddrinfo(
-            host, port, family=family, type=type, proto=proto, flags=flags
-        )
+        return await super().getaddrinfo(host, port, family=family, type=type, proto=proto, flags=flags)
 
     async def getnameinfo(self, sockaddr: Any, flags: int = 0) -> Any:
         """`socket.getnameinfo()` in the default executor; in place if only numbers are asked for.
@@ -92,9 +90,7 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
-    async def _wait_ready(
-        self, sock: socket.socket, add: Callable[..., Any], remove: Callable[[int], Any]
-    ) -> None:
+    async def _wait_ready(self, sock: socket.socket, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
         """Returns when the socket is ready in one direction."""
         fd = sock.fileno()
         self._ensure_fd_no_transport(fd)
@@ -141,9 +137,7 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
         self._check_socket(sock)
         return await self._read_when_ready(sock, lambda: sock.recvfrom(bufsize))
 
-    async def sock_recvfrom_into(
-        self, sock: socket.socket, buf: Any, nbytes: int = 0
-    ) -> tuple[int, Any]:
+    async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receives a datagram into a buffer; returns its size and sender. Raises what `sock_recv` raises."""
         self._check_socket(sock)
         size = nbytes or len(buf)

@@ -39,9 +39,7 @@ def transport_failed(
     )
 
 
-def transport_debug(
-    transport: StreamTransport, message: str, error: BaseException | None
-) -> None:
+def transport_debug(transport: StreamTransport, message: str, error: BaseException | None) -> None:
     """Logs an event of a transport, in debug mode."""
     if error is None:
         logger.debug("%r %s", transport, message)
@@ -51,9 +49,7 @@ def transport_debug(
 
 def transport_unclosed(transport: StreamTransport) -> None:
     """Warns about a transport that nobody closed."""
-    warnings.warn(
-        f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2
-    )
+    warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)
 
 
 def write_after_loss(count: int) -> None:

@@ -13,8 +13,7 @@ import pytest
 
 from .support import Loop, LoopFactory, python, run, until
 
-
-_BUSY_DAEMON = '''
+_BUSY_DAEMON = """
 import threading
 
 turning = threading.Event()
@@ -29,7 +28,7 @@ def run():
 
 threading.Thread(target=run, daemon=True).start()
 turning.wait()
-'''
+"""
 
 
 class _Echoing(asyncio.Protocol):

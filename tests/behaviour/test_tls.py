@@ -10,9 +10,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-import trustme
 
 from .support import Loop, Recorder, receive_all, run, socket_pair, turns, until
+
+# Its dependency has no wheel for every interpreter (free-threaded 3.13 has none).
+trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
 
 if sys.version_info < (3, 11):
     # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
