@@ -26,7 +26,7 @@ const BORROWED: usize = 1;
 
 /// Which thread has a loop at the moment.
 pub(crate) struct Owner {
-    /// The identity of the thread that runs the loop; with [`BORROWED`], of one that has it for an access; zero for none.
+    /// The identity of the thread that runs the loop; with the lowest bit set, of one that has it for an access; zero for none.
     /// Written by compare-exchange from zero (acquire, pairs with the release store that gives it up), read relaxed by the
     /// thread that compares it with itself.
     thread: AtomicUsize,

@@ -77,8 +77,8 @@ struct Layout {
     current: usize,
 }
 
-/// Pointers that are looked through: a context has at least this many beyond its head, a thread state far more.
-const CONTEXT_WORDS: usize = 4;
+/// Pointers that are looked through: a context has this many beyond its head, a thread state far more.
+const CONTEXT_WORDS: usize = 3;
 const THREAD_STATE_WORDS: usize = 36;
 
 static LAYOUT: PyOnceLock<Option<Layout>> = PyOnceLock::new();

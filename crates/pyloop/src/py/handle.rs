@@ -39,7 +39,7 @@ pub(super) const SLOTS: [&str; 7] = [
     "_repr",
     "_source_traceback",
 ];
-/// First argument, or the tuple of all if [`EXTENDED`](RawHandle::is_extended).
+/// First argument, or the tuple of all in the extended form.
 const FIRST: usize = 0;
 const CALLBACK: usize = 1;
 const STATE: usize = 2;
@@ -368,8 +368,13 @@ impl RawRef {
     #[inline]
     fn invoke(&self, py: Python<'_>, callback: *mut ffi::PyObject) -> PyResult<()> {
         let result = if self.is_extended(py) {
-            // SAFETY: a callable (or not, which raises) and a tuple, both held by the handle.
-            unsafe { ffi::PyObject_Call(callback, self.load(FIRST), std::ptr::null_mut()) }
+            // Looked at, not assumed: asyncio's own slot descriptors can put anything into the word.
+            let arguments = self
+                .word(py, FIRST)
+                .unwrap_or_else(|| py.None().into_bound(py));
+            let arguments = arguments.cast_into::<PyTuple>()?;
+            // SAFETY: a callable (or not, which raises) and a tuple, both alive for the call.
+            unsafe { ffi::PyObject_Call(callback, arguments.as_ptr(), std::ptr::null_mut()) }
         } else {
             // The word before the arguments is the callee's to use (`PY_VECTORCALL_ARGUMENTS_OFFSET`).
             let stack = [

@@ -121,8 +121,8 @@ pub(super) fn cancel(object: &Bound<'_, PyAny>) -> PyResult<()> {
     if timer.node().cancel()
         && let Some(owner) = handle::owner(object.py(), handle::RawRef(object.as_ptr().cast()))
     {
-        // SAFETY: timers are made by `LoopCore::call_at` alone, with the loop itself as their owner.
-        let core = unsafe { owner.cast_unchecked::<LoopCore>() };
+        // Looked at, not assumed: asyncio's own slot descriptors can put anything into the word.
+        let core = owner.cast::<LoopCore>()?;
         // The removed reference is dropped here, with the shard's lock released.
         drop(core.get().timers.remove(&timer));
     }
