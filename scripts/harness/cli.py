@@ -6,6 +6,7 @@ import argparse
 import concurrent.futures
 import os
 import subprocess
+import signal
 import sys
 import time
 
@@ -20,6 +21,8 @@ _DURATION = "about 25 minutes the first time, 15 later"
 def main() -> int:
     """Runs the command of the command line and returns the exit status."""
     arguments = _parse()
+    # A shell starts background jobs with SIGINT ignored, and programs pass that on: tests of Ctrl-C would hang.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         status: int = arguments.run(arguments)
         return status
