@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 import concurrent.futures
 import os
-import subprocess
 import signal
+import subprocess
 import sys
 import time
 
