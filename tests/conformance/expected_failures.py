@@ -40,7 +40,7 @@ EXPECTED_FAILURES: tuple[Rule, ...] = (
     _later("test_streams.StreamTests.test_read_all_from_pipe_reader", "pipes", until=(3, 13)),
     _later("test_events.EPollEventLoopTests.test_subprocess_*", "subprocesses"),
     _later("test_subprocess.Subprocess*WatcherTests.*", "subprocesses"),
-    _later("test_subprocess.GenericWatcherTests.*", "subprocesses", since=(3, 12), until=(3, 13)),
+    _later("test_subprocess.GenericWatcherTests.*", "subprocesses", since=(3, 11), until=(3, 13)),
     _later("test_unix_events.PidfdChildWatcherTests.*", "subprocesses", backported=True),
     _later("test_unix_events.TestFork.test_fork_asyncio_subprocess", "subprocesses", since=(3, 12)),
     _later("test_sendfile.EPollEventLoopTests.*", "sendfile and sock_sendfile"),
