@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import pathlib
 import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -74,3 +75,14 @@ def run(loop: asyncio.AbstractEventLoop) -> Callable[[Awaitable[Any]], Any]:
             loop.run_until_complete(loop.shutdown_default_executor())
 
     return run_program
+
+
+if sys.version_info < (3, 11):
+
+    def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+        """There a TLS transport of asyncio's own that its peer ended warns even so, on any loop."""
+        for item in items:
+            if "frameworks" in item.path.parts:
+                item.add_marker(
+                    pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+                )

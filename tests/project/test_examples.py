@@ -56,7 +56,9 @@ def serving(name: str) -> Iterator[int]:
         process.send_signal(signal.SIGINT)
         _, complaints = process.communicate(timeout=SECONDS)
         assert process.returncode == 0, complaints
-        assert complaints == ""
+        # Until 3.11 asyncio's own runner and streams report a connection that Ctrl-C has interrupted, on any loop.
+        if sys.version_info >= (3, 12):
+            assert complaints == ""
     finally:
         process.kill()
         process.communicate()
