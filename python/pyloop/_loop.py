@@ -10,7 +10,7 @@ from asyncio import events, sslproto, unix_events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from ._pyloop import _hold_loops
+from ._pyloop import LoopCore, _add_fast_methods, _hold_loops
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
 
@@ -22,6 +22,15 @@ if TYPE_CHECKING:
 if sys.version_info < (3, 14):
     # Registered now, so that it runs after what the application registers: see the engine's core/exit.rs.
     atexit.register(_hold_loops)
+
+
+def _inherited_attributes() -> tuple[str, ...]:
+    """Names of the instance attributes that the running interpreter's `BaseEventLoop` makes, less those that we own."""
+    example = asyncio.BaseEventLoop()
+    try:
+        return tuple(name for name in vars(example) if not hasattr(LoopCore, name))
+    finally:
+        example.close()
 
 
 def _missing(method: str) -> NoReturn:
@@ -37,6 +46,17 @@ class PyLoop(SignalMethods, SocketMethods):
 
     Callbacks run first in, first out; timers never run before their deadline by `time()`.
     """
+
+    # As long as an instance's dictionary is not made, the interpreter looks up `loop.call_soon` without a search in it:
+    # a tenth of an iteration (benchmarks/EXPERIMENTS.md). It is there all the same for what programs assign.
+    __slots__ = (
+        *_inherited_attributes(),
+        "_old_agen_hooks",
+        "_old_wakeup_fd",
+        "_signal_handlers",
+        "_signal_pair",
+        "_unix_server_sockets",
+    )
 
     if TYPE_CHECKING:
         # Of asyncio.BaseEventLoop, whose type stubs leave them out.
@@ -176,3 +196,7 @@ class PyLoop(SignalMethods, SocketMethods):
     async def sock_sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""
         _missing("sock_sendfile")
+
+
+# Once more on the class itself: the interpreter's specialised calls want methods of the very class of the instance.
+_add_fast_methods(PyLoop)

@@ -9,7 +9,7 @@ from typing import Any, Final, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
-__all__ = ["Handle", "LoopCore", "StreamTransport", "TimerHandle", "_hold_loops", "_shares_contexts"]
+__all__ = ["Handle", "LoopCore", "StreamTransport", "TimerHandle", "_add_fast_methods", "_hold_loops", "_shares_contexts"]
 
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
@@ -18,6 +18,13 @@ _Descriptor: TypeAlias = int | Any  # or an object with fileno()
 
 # Whether callbacks of one batch can share a context snapshot on this interpreter; False costs time, nothing else.
 _shares_contexts: Final[bool]
+
+def _add_fast_methods(kind: type[LoopCore], /) -> None:
+    """Gives a class derived from `LoopCore` scheduling methods of its own, which the interpreter calls faster.
+
+    Raises:
+        TypeError: if it is not derived from `LoopCore`.
+    """
 
 def _hold_loops() -> None:
     """Keeps loops of other threads from coming back to an interpreter that ends; for `atexit`."""

@@ -26,6 +26,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     transport::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
+    module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;
     core::register(&module.py().get_type::<core::LoopCore>())
 }

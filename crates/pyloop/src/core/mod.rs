@@ -21,5 +21,5 @@ mod tasks;
 mod watch;
 
 pub(crate) use exit::hold_loops;
-pub(crate) use schedule::{call_soon, register};
-pub(crate) use state::{LoopCore, SCRATCH_SIZE, wrong_thread};
+pub(crate) use schedule::{add_fast_methods, call_soon, register};
+pub(crate) use state::{LoopCore, wrong_thread};

@@ -94,8 +94,9 @@ fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
             Err(error) => break Err(error),
         }
     };
+    let left = core.leave_runner(object.py());
     // Bytes written by the last batch leave even if that batch ended the run.
-    result.and(run.flush())
+    result.and(left).and(run.flush())
 }
 
 impl Run<'_, '_> {
@@ -141,6 +142,9 @@ impl Run<'_, '_> {
         });
         self.first = false;
         self.poll_due = false;
+        if plan != Poll::Skip {
+            self.core.leave_runner(self.object.py())?;
+        }
         match plan {
             Poll::Skip => return Ok(()),
             Poll::Look => self.look()?,
@@ -304,6 +308,7 @@ impl Run<'_, '_> {
                 // A long batch does not starve the sockets. It is not cut either: what is found waits behind it, except
                 // for transports, whose protocols hear of their data here as they do between batches.
                 self.poll_due = false;
+                self.core.leave_runner(py)?;
                 self.look()?;
                 self.polled()?;
             }
@@ -355,7 +360,7 @@ impl Run<'_, '_> {
             .queue
             .with(&access, |queue| std::mem::take(&mut queue.unflushed));
         drop(access);
-        let mut outcome = Ok(());
+        let mut outcome = self.core.leave_runner(py);
         for stream in waiting.drain(..) {
             // Every transport is flushed, whatever one of them raises.
             outcome = outcome.and(transport::flush(&stream.into_bound(py)));
@@ -381,6 +386,9 @@ struct PendingRun {
 #[pymethods]
 impl PendingRun {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.run_kept(py, self.owner.get())
+        let core = self.owner.get();
+        let outcome = self.handle.run_kept(py, core);
+        // The caller is no callback.
+        outcome.and(core.leave_runner(py))
     }
 }

@@ -15,21 +15,16 @@ use timers::Shard;
 use super::sources::Sources;
 use crate::clock;
 use crate::py::cell::{Access, LoopCell, Owner};
-use crate::py::context::Snapshots;
+use crate::py::context::{self, Snapshots};
 use crate::py::errors::os_error;
 use crate::py::handle::Handle;
+use crate::py::read_buffer::ReadBuffer;
 use crate::py::timer::TimerRef;
 
 /// The loop is closed.
 const CLOSED: u8 = 1;
 /// Debug mode is on.
 const DEBUG: u8 = 2;
-
-/// Bytes of the buffer that reads of a loop go through, to be copied out at their exact length. A peer that fills it earns
-/// a buffer of its own (`transport/read.rs`). Pages that no read has reached cost nothing. With 64 KiB, and objects of
-/// 256 KiB for what is larger, an echo of 100 KiB took 3 times the processor time: the kernel mapped and unmapped memory
-/// for every message (CPython 3.13, `benchmarks/EXPERIMENTS.md`).
-pub(crate) const SCRATCH_SIZE: usize = 256 * 1024;
 
 /// The engine of one event loop. Python's `PyLoop` derives from it.
 ///
@@ -52,8 +47,8 @@ pub(crate) struct LoopCore {
     pub(crate) timers: Shard<TimerRef>,
     pub(crate) sources: LoopCell<Sources>,
     pub(crate) snapshots: LoopCell<Snapshots>,
-    /// Lent to one read at a time; `None` while it is.
-    pub(crate) scratch: LoopCell<Option<Box<[u8]>>>,
+    /// Lent to one read at a time; `None` while it is, and before the first.
+    pub(crate) read_buffer: LoopCell<Option<ReadBuffer>>,
 }
 
 /// What changes with every callback.
@@ -87,7 +82,7 @@ impl LoopCore {
             timers: Shard::new(),
             sources: LoopCell::new(Sources::new(Arc::new(reactor))),
             snapshots: LoopCell::new(Snapshots::new()),
-            scratch: LoopCell::new(None),
+            read_buffer: LoopCell::new(None),
         })
     }
 
@@ -149,6 +144,12 @@ impl LoopCore {
         }
         self.queue.with(&access, |queue| queue.ready.push(handle));
         Ok(())
+    }
+
+    /// Gives the running thread its own context back, before anything but a callback of a handle runs.
+    #[inline]
+    pub(crate) fn leave_runner(&self, py: Python<'_>) -> PyResult<()> {
+        context::leave_runner(py, &self.owner, &self.snapshots)
     }
 
     /// Puts a handle into the inbox and wakes the loop if it is parked. Any thread.

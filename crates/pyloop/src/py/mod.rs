@@ -38,6 +38,8 @@ pub(crate) mod heap_type;
 pub(crate) mod imports;
 #[expect(unsafe_code, reason = "C entry points of garbage collection")]
 pub(crate) mod payload;
+#[expect(unsafe_code, reason = "a bytes object that is written again and again")]
+pub(crate) mod read_buffer;
 #[expect(unsafe_code, reason = "the interpreter's allocator")]
 mod storage;
 #[expect(unsafe_code, reason = "reads the tail of timer handles")]

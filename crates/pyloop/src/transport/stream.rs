@@ -61,8 +61,6 @@ pub(super) struct Input {
     pub(super) started: bool,
     /// The peer has sent its end, and the protocol wants to go on writing.
     pub(super) ended: bool,
-    /// The last read filled the shared buffer: the next one gets a large buffer of its own.
-    pub(super) large: bool,
 }
 
 /// The sending half.
@@ -308,7 +306,6 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
                     paused: false,
                     started: false,
                     ended: false,
-                    large: false,
                 },
                 output: Output {
                     buffer: WriteBuffer::new(),
