@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyType};
+use pyo3::types::{PyFloat, PyString, PyType};
 
 use super::state::LoopCore;
 use super::tasks::{CreateFuture, CreateTask};
@@ -86,17 +86,16 @@ impl<'a, 'py> Call<'a, 'py> {
         let mut context = None;
         for index in 0..args.keyword_count() {
             let (name, value) = args.keyword(index);
-            let py = args.py();
-            // Keyword names in code are interned, so identity settles nearly every call.
-            if name.is(imports(py).names.context.bind(py)) || name.eq("context")? {
-                context = Some(value);
-            } else if callback.is_none() && name.eq("callback")? {
-                callback = Some(value);
-            } else if !(first == 1 && (name.eq("delay")? || name.eq("when")?)) {
-                return Err(PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{}'",
-                    name.str()?
-                )));
+            // By their text: the name that CPython's own Task passes is not interned.
+            match name.cast::<PyString>()?.to_str()? {
+                "context" => context = Some(value),
+                "callback" if callback.is_none() => callback = Some(value),
+                "delay" | "when" if first == 1 => {}
+                other => {
+                    return Err(PyTypeError::new_err(format!(
+                        "{method}() got an unexpected keyword argument '{other}'"
+                    )));
+                }
             }
         }
         let context = context.filter(|given| !given.is_none());

@@ -69,7 +69,6 @@ imports! {
     /// Reports a protocol factory that raised for an accepted connection.
     accept_refused = "pyloop._transports"."accept_refused",
     ;
-    context = "context",
     data_received = "data_received",
     eof_received = "eof_received",
     connection_made = "connection_made",
