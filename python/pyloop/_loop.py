@@ -169,10 +169,6 @@ class PyLoop(SignalMethods, SocketMethods):
 
     # What is still to come.
 
-    async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("create_datagram_endpoint")
-
     async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""
         _missing("connect_read_pipe")

@@ -9,7 +9,16 @@ from typing import Any, Final, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
-__all__ = ["Handle", "LoopCore", "StreamTransport", "TimerHandle", "_add_fast_methods", "_hold_loops", "_shares_contexts"]
+__all__ = [
+    "DatagramTransport",
+    "Handle",
+    "LoopCore",
+    "StreamTransport",
+    "TimerHandle",
+    "_add_fast_methods",
+    "_hold_loops",
+    "_shares_contexts",
+]
 
 _T = TypeVar("_T")
 _Arguments = TypeVarTuple("_Arguments")
@@ -160,6 +169,90 @@ class StreamTransport(transports.Transport):
     def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
+
+@final
+class DatagramTransport(transports.Transport, transports.DatagramTransport):
+    """An endpoint for datagrams, such as UDP; an `asyncio.DatagramTransport`.
+
+    Datagrams sent in one callback leave together after it. Only the loop's thread may use a transport. Programs get
+    theirs from `create_datagram_endpoint()`.
+    """
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _sock(self) -> socket.socket | None: ...
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
+        """Sends a datagram, in order with all others; never blocks.
+
+        Errors of the system go to the protocol's `error_received()`. What cannot be sent at once is kept, and the
+        protocol told with `pause_writing()` when that is too much. An empty datagram is sent from Python 3.13 on, and
+        ignored before.
+
+        Args:
+            data: the datagram.
+            addr: whom to send it to, in the form of the `socket` module; None stands for the endpoint's `remote_addr`.
+
+        Raises:
+            TypeError: for anything but bytes, bytearray and memoryview.
+            ValueError: for an address that is not the endpoint's `remote_addr`, if it has one.
+            RuntimeError: from another thread.
+        """
+
+    def close(self) -> None:
+        """Stops receiving, sends what waits, then calls `connection_lost(None)`."""
+
+    def abort(self) -> None:
+        """Closes at once; what is not sent is lost."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Returns whether the protocol may be handed datagrams."""
+
+    def pause_reading(self) -> None:
+        """Hands the protocol no datagram until `resume_reading()`. Does nothing if paused or closing."""
+
+    def resume_reading(self) -> None:
+        """Ends `pause_reading()`. Does nothing if not paused or closing."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns what is known about the endpoint.
+
+        Args:
+            name: "socket" (an `asyncio.TransportSocket`), "sockname" or "peername".
+            default: returned for any other name.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Returns the bytes of all datagrams that were not sent yet; from Python 3.13 on with 8 for each."""
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Returns the water marks as (low, high), in bytes."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the water marks: `pause_writing()` above high, `resume_writing()` at low or below.
+
+        Args:
+            high: bytes; None stands for four times low, or 64 KiB.
+            low: bytes; None stands for a quarter of high.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+    def _deliver(self) -> None: ...
+    def _serve(self) -> None: ...
+    def _flush(self) -> None: ...
 
 class LoopCore:
     """The engine of `pyloop.PyLoop`: ready queue, timers, descriptors. Not for direct use."""
@@ -324,6 +417,14 @@ class LoopCore:
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> StreamTransport: ...
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport: ...
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import warnings
+import weakref
 from asyncio import constants, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._loop import PyLoop
-    from ._pyloop import StreamTransport
+    from ._pyloop import DatagramTransport, StreamTransport
 
 # What accept() says when the process or the system has run out of something: it may have it again soon.
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -50,6 +51,26 @@ def transport_debug(transport: StreamTransport, message: str, error: BaseExcepti
 def transport_unclosed(transport: StreamTransport) -> None:
     """Warns about a transport that nobody closed."""
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)
+
+
+class DatagramSocket(trsock.TransportSocket):
+    """What `get_extra_info("socket")` of a datagram transport gives.
+
+    Options hold for datagrams that are sent afterwards, not for those that still wait in the transport.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, sock: socket.socket, transport: DatagramTransport) -> None:
+        super().__init__(sock)
+        self._transport = weakref.ref(transport)
+
+    def setsockopt(self, *args: Any, **kwargs: Any) -> None:
+        """`socket.socket.setsockopt()`, after what was sent before has left."""
+        transport = self._transport()
+        if transport is not None:
+            transport._flush()
+        super().setsockopt(*args, **kwargs)
 
 
 def write_after_loss(count: int) -> None:

@@ -3,7 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
-//! | `transport` | stream transports and listeners |
+//! | `transport` | stream and datagram transports, listeners |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
 //! | `clock` | seconds and nanoseconds |
@@ -24,6 +24,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::context::discover(module.py())?;
     py::handle_type::register(module)?;
     transport::register(module)?;
+    transport::datagram::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;

@@ -37,13 +37,16 @@ struct Run<'a, 'py> {
     check_timers: bool,
 }
 
+/// Serves the readiness of one kind of transport: whether it can be read, whether it can be written.
+type Serve = fn(&Bound<'_, PyAny>, bool, bool) -> PyResult<()>;
+
 /// What an event asks for, with the references to do it.
 enum Ready {
     Watcher {
         reader: Option<Handle>,
         writer: Option<Handle>,
     },
-    Stream(Py<PyAny>),
+    Transport(Py<PyAny>, Serve),
     Listener(Py<transport::Listener>),
 }
 
@@ -202,13 +205,21 @@ impl Run<'_, '_> {
         self.object.py().check_signals()
     }
 
-    /// Serves the events of the last poll: transports at once, watchers through the ready queue.
+    /// Serves the events of the last poll: transports at once, watchers through the ready queue. Datagrams wait for callbacks
+    /// that are ready already: a program that sends before it runs the loop has its receiver set up by one of them.
     fn dispatch(&mut self) -> PyResult<()> {
+        let waiting = {
+            let access = self.core.access(self.object.py())?;
+            !self
+                .core
+                .queue
+                .with(&access, |queue| queue.ready.is_empty())
+        };
         for index in 0..self.events.len() {
             let Some(event) = self.events.get(index) else {
                 break;
             };
-            let Some(ready) = self.find(event)? else {
+            let Some(ready) = self.find(event, waiting)? else {
                 continue;
             };
             let py = self.object.py();
@@ -218,15 +229,15 @@ impl Run<'_, '_> {
                         self.core.enqueue(py, handle)?;
                     }
                 }
-                Ready::Stream(stream) => {
-                    let stream = stream.into_bound(py);
+                Ready::Transport(transport, serve) => {
+                    let transport = transport.into_bound(py);
                     let started = self.core.is_debug().then(clock::now);
-                    transport::serve(&stream, event.readable(), event.writable())?;
+                    serve(&transport, event.readable(), event.writable())?;
                     if let Some(started) = started {
                         let elapsed = clock::seconds(clock::now() - started);
                         imports(py)
                             .report_slow
-                            .call1(py, (self.object, &stream, elapsed))?;
+                            .call1(py, (self.object, &transport, elapsed))?;
                     }
                     self.flush()?;
                 }
@@ -239,7 +250,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn find(&self, event: Event) -> PyResult<Option<Ready>> {
+    fn find(&self, event: Event, waiting: bool) -> PyResult<Option<Ready>> {
         let py = self.object.py();
         let access = self.core.access(py)?;
         Ok(self.core.sources.with(&access, |sources| {
@@ -255,7 +266,14 @@ impl Run<'_, '_> {
                         .filter(|_| event.writable())
                         .and_then(|found| found.queue_watcher(py)),
                 },
-                Source::Stream(stream) => Ready::Stream(stream.clone_ref(py)),
+                Source::Stream(stream) => Ready::Transport(stream.clone_ref(py), transport::serve),
+                Source::Datagram(datagram) => {
+                    use transport::datagram::{serve, serve_soon};
+                    Ready::Transport(
+                        datagram.clone_ref(py),
+                        if waiting { serve_soon } else { serve },
+                    )
+                }
                 Source::Idle { .. } => return None, // Watched for nothing since the poll.
                 Source::Listener(listener) => Ready::Listener(listener.clone_ref(py)),
             })

@@ -26,7 +26,9 @@ pub(crate) enum Source {
     },
     /// A stream transport.
     Stream(Py<PyAny>),
-    /// A stream transport that waits for nothing (reading is paused, all is sent); the application keeps it alive.
+    /// A datagram transport.
+    Datagram(Py<PyAny>),
+    /// A transport that waits for nothing (reading is paused, all is sent); the application keeps it alive.
     Idle {
         transport: Py<PyWeakrefReference>,
         address: usize,
@@ -48,7 +50,7 @@ impl Source {
     /// Whether this is the source of `transport`. (An idle one that dies takes its row out of the table.)
     pub(crate) fn is_stream(&self, transport: &Bound<'_, PyAny>) -> bool {
         match self {
-            Self::Stream(stream) => stream.is(transport),
+            Self::Stream(own) | Self::Datagram(own) => own.is(transport),
             Self::Idle { address, .. } => *address == transport.as_ptr() as usize,
             _ => false,
         }
@@ -71,7 +73,7 @@ impl Source {
                 }
                 Ok(())
             }
-            Self::Stream(stream) => visit.call(stream),
+            Self::Stream(transport) | Self::Datagram(transport) => visit.call(transport),
             Self::Idle { transport, .. } => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),
         }

@@ -20,6 +20,7 @@ use crate::py::errors::os_error;
 use crate::py::handle::Handle;
 use crate::py::read_buffer::ReadBuffer;
 use crate::py::timer::TimerRef;
+use crate::transport::datagram::Shared;
 
 /// The loop is closed.
 const CLOSED: u8 = 1;
@@ -49,6 +50,7 @@ pub(crate) struct LoopCore {
     pub(crate) snapshots: LoopCell<Snapshots>,
     /// Lent to one read at a time; `None` while it is, and before the first.
     pub(crate) read_buffer: LoopCell<Option<ReadBuffer>>,
+    pub(crate) datagrams: Shared,
 }
 
 /// What changes with every callback.
@@ -83,6 +85,7 @@ impl LoopCore {
             sources: LoopCell::new(Sources::new(Arc::new(reactor))),
             snapshots: LoopCell::new(Snapshots::new()),
             read_buffer: LoopCell::new(None),
+            datagrams: Shared::new(),
         })
     }
 

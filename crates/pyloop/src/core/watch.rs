@@ -81,7 +81,9 @@ pub(super) fn ensure_no_transport(
     let stream = {
         let access = core.access(py)?;
         core.sources.with(&access, |sources| match sources.get(fd) {
-            Some(Source::Stream(stream)) => (Some(stream.clone_ref(py)), None),
+            Some(Source::Stream(stream) | Source::Datagram(stream)) => {
+                (Some(stream.clone_ref(py)), None)
+            }
             Some(Source::Idle { transport, .. }) => (None, Some(transport.clone_ref(py))),
             _ => (None, None),
         })

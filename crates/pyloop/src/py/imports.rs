@@ -58,6 +58,8 @@ imports! {
     transport_unclosed = "pyloop._transports"."transport_unclosed",
     /// Warns that writes go on after the connection was lost.
     write_after_loss = "pyloop._transports"."write_after_loss",
+    /// What `get_extra_info("socket")` of a datagram transport gives.
+    datagram_socket = "pyloop._transports"."DatagramSocket",
     /// Attaches a transport to its server, as the running Python's `Server` wants it.
     server_attach = "pyloop._compat"."server_attach",
     /// Detaches it again.
@@ -70,6 +72,8 @@ imports! {
     accept_refused = "pyloop._transports"."accept_refused",
     ;
     data_received = "data_received",
+    datagram_received = "datagram_received",
+    error_received = "error_received",
     eof_received = "eof_received",
     connection_made = "connection_made",
     connection_lost = "connection_lost",

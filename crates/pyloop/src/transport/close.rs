@@ -5,7 +5,7 @@ use pyo3::prelude::*;
 
 use super::stream::{Socket, Stream, stream};
 use super::write;
-use crate::core::call_soon;
+use crate::core::{LoopCore, call_soon};
 use crate::py::call;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
@@ -127,8 +127,17 @@ pub(super) fn report(object: &Bound<'_, PyAny>, error: PyErr, message: &str) -> 
 
 /// Logs an event of the transport in debug mode.
 pub(super) fn log_debug(object: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
+    log_debug_of(stream(object).owner.get(), object, message)
+}
+
+/// The same for a transport of any kind.
+pub(super) fn log_debug_of(
+    core: &LoopCore,
+    object: &Bound<'_, PyAny>,
+    message: &str,
+) -> PyResult<()> {
     let py = object.py();
-    if stream(object).owner.get().is_debug() {
+    if core.is_debug() {
         imports(py)
             .transport_debug
             .call1(py, (object, message, py.None()))?;
@@ -238,7 +247,7 @@ pub(super) fn finalize(object: &Bound<'_, PyAny>) -> PyResult<()> {
         .transport_unclosed
         .call1(py, (object,))
         .map(drop);
-    stream.forget(object)?;
+    super::stream::forget(stream.owner.get(), object, stream.fd)?;
     let released = release(object, stream);
     warned.and(released)
 }

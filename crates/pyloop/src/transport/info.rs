@@ -2,14 +2,15 @@
 //!
 //! For accepted connections nothing of this is made in advance: most programs never ask.
 
-use std::net::SocketAddr;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, RawFd};
 
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use reactor::Interest;
 
+use super::address::to_python;
 use super::stream::{Socket, Stream, stream};
+use crate::core::LoopCore;
 use crate::py::imports::imports;
 
 /// Notes the socket and its addresses, as far as `extra` does not have them.
@@ -74,7 +75,7 @@ fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     }
     let extra = extra(object, stream)?;
     if let Some(peer) = peer {
-        extra.set_item("peername", address(py, peer)?)?;
+        extra.set_item("peername", to_python(py, peer)?)?;
     }
     // The socket object takes the descriptor over: for a moment nobody owns it, with nothing that can fail in between.
     let sock = imports(py).socket_from_descriptor.bind(py);
@@ -99,52 +100,55 @@ pub(super) fn keep_addresses(object: &Bound<'_, PyAny>, stream: &Stream) -> PyRe
         _ => None,
     })?;
     if let Some(peer) = peer {
-        extra(object, stream)?.set_item("peername", address(py, peer)?)?;
+        extra(object, stream)?.set_item("peername", to_python(py, peer)?)?;
     }
     Ok(())
 }
 
-/// An Internet address as Python's `socket` module writes it.
-fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
-    Ok(match address {
-        SocketAddr::V4(address) => (address.ip().to_string(), address.port())
-            .into_pyobject(py)?
-            .into_any(),
-        SocketAddr::V6(address) => (
-            address.ip().to_string(),
-            address.port(),
-            address.flowinfo(),
-            address.scope_id(),
-        )
-            .into_pyobject(py)?
-            .into_any(),
-    })
-}
-
 /// `repr(transport)`, in the form of asyncio's own transports.
 pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    let py = object.py();
     let stream = stream(object);
-    let core = stream.owner.get();
-    let (closed, closing, bufsize) = stream.with(py, |state| {
-        let closed = matches!(state.socket, Socket::Closed);
-        (closed, state.ending.closing, state.output.buffer.len())
+    let shown = stream.with(object.py(), |state| Shown {
+        closed: matches!(state.socket, Socket::Closed),
+        closing: state.ending.closing,
+        bufsize: state.output.buffer.len(),
     })?;
+    describe(object, stream.owner.get(), stream.fd, &shown)
+}
+
+/// What `repr` shows of a transport's own state.
+pub(super) struct Shown {
+    pub(super) closed: bool,
+    pub(super) closing: bool,
+    pub(super) bufsize: usize,
+}
+
+/// The text of `repr` for a transport of any kind.
+pub(super) fn describe(
+    object: &Bound<'_, PyAny>,
+    core: &LoopCore,
+    fd: RawFd,
+    shown: &Shown,
+) -> PyResult<String> {
+    let py = object.py();
+    let &Shown {
+        closed,
+        closing,
+        bufsize,
+    } = shown;
     let mut text = format!("<{}", object.get_type().name()?);
     if closed {
         text += " closed";
     } else if closing {
         text += " closing";
     }
-    text += &format!(" fd={}", stream.fd);
+    text += &format!(" fd={fd}");
     if !closed && !core.is_closed() {
         let access = core.access(py)?;
-        let interest = core
-            .sources
-            .with(&access, |sources| match sources.get(stream.fd) {
-                Some(_) => sources.interest(stream.fd),
-                None => Interest::NONE,
-            });
+        let interest = core.sources.with(&access, |sources| match sources.get(fd) {
+            Some(_) => sources.interest(fd),
+            None => Interest::NONE,
+        });
         let word = |polling| if polling { "polling" } else { "idle" };
         text += &format!(
             " read={} write=<{}, bufsize={bufsize}>",

@@ -35,12 +35,13 @@ macro_rules! methods {
         }
     };
 }
+pub(super) use methods;
 
-fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(args.py().None().into_bound(args.py()))
 }
 
-fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
     Ok(pyo3::types::PyBool::new(args.py(), value)
         .to_owned()
         .into_any())
@@ -240,7 +241,9 @@ methods! {
 }
 
 /// A parameter that `Args::bind` has seen to.
-fn required<'a, 'py>(argument: Option<Borrowed<'a, 'py, PyAny>>) -> Borrowed<'a, 'py, PyAny> {
+pub(super) fn required<'a, 'py>(
+    argument: Option<Borrowed<'a, 'py, PyAny>>,
+) -> Borrowed<'a, 'py, PyAny> {
     argument.expect("bind refuses calls without it")
 }
 

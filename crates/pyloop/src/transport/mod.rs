@@ -1,4 +1,4 @@
-//! Stream transports: one implementation for TCP and Unix sockets, client and server side.
+//! Transports: streams, one implementation for TCP and Unix sockets, client and server side; datagrams; listeners.
 //!
 //! | module | owns |
 //! |---|---|
@@ -9,8 +9,12 @@
 //! | `methods` | the Python methods |
 //! | `info` | `get_extra_info`, `repr` |
 //! | `listener` | accepting connections |
+//! | `address` | Internet addresses, to and from Python |
+//! | `datagram` | datagram transports |
 
+mod address;
 mod close;
+pub(crate) mod datagram;
 mod info;
 mod listener;
 mod methods;
@@ -22,4 +26,17 @@ pub(crate) use listener::{Listener, accept, listen, unlisten};
 pub(crate) use methods::register;
 pub(crate) use read::serve;
 pub(crate) use stream::open;
-pub(crate) use write::flush;
+
+use pyo3::prelude::*;
+
+/// Sends what a transport was given since the last flush.
+///
+/// # Errors
+/// `KeyboardInterrupt` and `SystemExit` of the protocol.
+pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    if datagram::is_datagram(object) {
+        datagram::flush(object)
+    } else {
+        write::flush(object)
+    }
+}

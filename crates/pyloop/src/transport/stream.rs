@@ -196,41 +196,64 @@ impl Stream {
             (wanted, state.ending.lost > 0)
         });
         drop(access);
-        // An idle transport is the application's to keep: the loop holds those that something can happen to.
-        let source = if wanted.is_empty() && !gone {
-            Source::idle(object)?
-        } else {
-            Source::Stream(object.clone().unbind())
-        };
-        let access = core.access(py)?;
-        let replaced = core.sources.with(&access, |sources| {
-            let ours = sources
-                .get(self.fd)
-                .is_some_and(|source| source.is_stream(object));
-            if gone {
-                return Ok((
-                    if ours { sources.remove(self.fd) } else { None },
-                    Some(source),
-                ));
-            }
-            let taken = matches!(
-                sources.get(self.fd),
-                Some(Source::Stream(_) | Source::Idle { .. } | Source::Listener(_))
-            );
-            // A descriptor that was closed behind the transport may be another transport's by now.
-            if core.is_closed() || (taken && !ours) {
-                return Ok((None, Some(source)));
-            }
-            if ours {
-                sources.set_interest(self.fd, wanted)?;
-                return Ok((sources.replace(self.fd, source), None));
-            }
-            Ok::<_, std::io::Error>((sources.insert(self.fd, wanted, source)?, None))
-        });
-        drop(access);
-        drop(replaced.map_err(os_error)?);
-        Ok(())
+        let wanted = if gone { None } else { Some(wanted) };
+        watch(core, object, self.fd, wanted, Source::Stream)
     }
+}
+
+/// Watches a transport's descriptor for what it waits for, or for nothing more if `wanted` is `None`.
+///
+/// `source` makes the table's entry of a transport that waits for something.
+pub(super) fn watch(
+    core: &LoopCore,
+    object: &Bound<'_, PyAny>,
+    fd: RawFd,
+    wanted: Option<Interest>,
+    source: fn(Py<PyAny>) -> Source,
+) -> PyResult<()> {
+    let py = object.py();
+    // An idle transport is the application's to keep: the loop holds those that something can happen to.
+    let source = if wanted.is_some_and(|wanted| wanted.is_empty()) {
+        Source::idle(object)?
+    } else {
+        source(object.clone().unbind())
+    };
+    let access = core.access(py)?;
+    let replaced = core.sources.with(&access, |sources| {
+        let ours = sources
+            .get(fd)
+            .is_some_and(|source| source.is_stream(object));
+        let Some(wanted) = wanted else {
+            return Ok((if ours { sources.remove(fd) } else { None }, Some(source)));
+        };
+        let taken = !matches!(sources.get(fd), None | Some(Source::Watcher { .. }));
+        // A descriptor that was closed behind the transport may be another transport's by now.
+        if core.is_closed() || (taken && !ours) {
+            return Ok((None, Some(source)));
+        }
+        if ours {
+            sources.set_interest(fd, wanted)?;
+            return Ok((sources.replace(fd, source), None));
+        }
+        Ok::<_, std::io::Error>((sources.insert(fd, wanted, source)?, None))
+    });
+    drop(access);
+    drop(replaced.map_err(os_error)?);
+    Ok(())
+}
+
+/// Takes a transport out of the loop's table, if it is there still.
+pub(super) fn forget(core: &LoopCore, object: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<()> {
+    let access = core.access(object.py())?;
+    let removed = core.sources.with(&access, |sources| {
+        let ours = sources
+            .get(fd)
+            .is_some_and(|source| source.is_stream(object));
+        if ours { sources.remove(fd) } else { None }
+    });
+    drop(access);
+    drop(removed);
+    Ok(())
 }
 
 impl Stream {
@@ -254,21 +277,6 @@ impl Stream {
             }
             None => Ok(true),
         }
-    }
-
-    /// Takes the transport out of the loop's table, if it is there still.
-    pub(super) fn forget(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let core = self.owner.get();
-        let access = core.access(object.py())?;
-        let removed = core.sources.with(&access, |sources| {
-            let ours = sources
-                .get(self.fd)
-                .is_some_and(|source| source.is_stream(object));
-            if ours { sources.remove(self.fd) } else { None }
-        });
-        drop(access);
-        drop(removed);
-        Ok(())
     }
 }
 

@@ -415,6 +415,18 @@ pub(super) fn set_limits(
     low: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let stream = stream(object);
+    set_marks(high, low, |high, low| {
+        stream.with(object.py(), |state| state.output.flow.set_limits(high, low))
+    })?;
+    after_growth(object, stream)
+}
+
+/// Reads the marks of `set_write_buffer_limits` and has `apply` set them.
+pub(super) fn set_marks(
+    high: Option<&Bound<'_, PyAny>>,
+    low: Option<&Bound<'_, PyAny>>,
+    apply: impl FnOnce(Option<usize>, Option<usize>) -> PyResult<Result<(), LimitsError>>,
+) -> PyResult<()> {
     let given = |mark: Option<&Bound<'_, PyAny>>| match mark {
         Some(mark) if !mark.is_none() => mark.extract::<i64>().map(Some),
         _ => Ok(None),
@@ -431,11 +443,8 @@ pub(super) fn set_limits(
     }
     // Both are zero or more here.
     let (high, low) = (high.map(|high| high as usize), low.map(|low| low as usize));
-    stream
-        .with(object.py(), |state| state.output.flow.set_limits(high, low))?
-        .map_err(|error| {
-            let LimitsError::HighBelowLow { high, low } = error;
-            refused(&high, &low)
-        })?;
-    after_growth(object, stream)
+    apply(high, low)?.map_err(|error| {
+        let LimitsError::HighBelowLow { high, low } = error;
+        refused(&high, &low)
+    })
 }
