@@ -27,9 +27,6 @@ def _threadsafe_handle(test: str) -> Rule:
 
 
 EXPECTED_FAILURES: tuple[Rule, ...] = (
-    _later("test_base_events.BaseEventLoopWithSelectorTests.test_create_datagram_endpoint*", "datagrams"),
-    _later("test_events.EPollEventLoopTests.test_create_datagram_endpoint*", "datagrams"),
-    _later("test_events.EPollEventLoopTests.test_datagram_*", "datagrams", backported=True),
     _later("test_events.EPollEventLoopTests.test_bidirectional_pty", "pipes"),
     _later("test_events.EPollEventLoopTests.test_read_pipe", "pipes"),
     _later("test_events.EPollEventLoopTests.test_read_pty_output", "pipes"),

@@ -59,6 +59,7 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name", _MOCK_SOCKETS),
+    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_ip_addr", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined", _MOCK_SOCKETS),
     _line(
         "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
