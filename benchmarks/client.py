@@ -83,16 +83,44 @@ class Connection:
         return True
 
 
+class Peer(Connection):
+    """The same for datagrams: one in flight, which comes back whole or not at all."""
+
+    def __init__(self, port: int, message: bytes) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(("127.0.0.1", port))
+        self.socket.setblocking(False)
+        self._message = memoryview(message)
+        self._buffer = bytearray(len(message) + 1)
+        self.echoed = 0
+        self.wrong = False
+
+    def write(self) -> bool:
+        """Sends the message; a socket of one datagram always has room."""
+        self.socket.send(self._message)
+        return True
+
+    def read(self) -> bool:
+        """Takes what came back."""
+        try:
+            count = self.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return False
+        self.echoed += count
+        self.wrong = self.wrong or self._buffer[:count] != self._message
+        return True
+
+
 class Load:
     """All connections of the client and the epoll they share."""
 
-    def __init__(self, port: int, count: int, size: int) -> None:
+    def __init__(self, port: int, count: int, size: int, kind: Callable[[int, bytes], Connection]) -> None:
         message = pattern(size)
         self._epoll = select.epoll()
         self._connections = {}
         self._writing: set[int] = set()
         for _ in range(count):
-            connection = Connection(port, message)
+            connection = kind(port, message)
             self._connections[connection.socket.fileno()] = connection
             self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
 
@@ -136,9 +164,16 @@ class Load:
             self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
 
 
-def echo(control: Control, port: int, count: int, size: int, seconds: float) -> dict[str, float]:
+def echo(
+    control: Control,
+    port: int,
+    count: int,
+    size: int,
+    seconds: float,
+    kind: Callable[[int, bytes], Connection] = Connection,
+) -> dict[str, float]:
     """Measures the server's processor time per echoed message."""
-    load = Load(port, count, size)
+    load = Load(port, count, size, kind)
     load.start()
     load.run(WARM_UP)
     echoed, cpu = load.echoed(), control.ask("cpu")
@@ -169,7 +204,12 @@ def connect(control: Control, port: int, count: int) -> dict[str, float]:
     return {"bytes": (control.ask("memory") - before) / count}
 
 
-MODES: dict[str, Callable[..., dict[str, float]]] = {"echo": echo, "connect": connect}
+def udp(control: Control, port: int, count: int, size: int, seconds: float) -> dict[str, float]:
+    """The same for datagrams."""
+    return echo(control, port, count, size, seconds, Peer)
+
+
+MODES: dict[str, Callable[..., dict[str, float]]] = {"echo": echo, "connect": connect, "udp": udp}
 
 
 def main(arguments: list[str]) -> None:

@@ -10,7 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from benchmarks.measure import resident_bytes, resident_bytes_before
 from benchmarks.model import LoopFactory, WrongResult
@@ -42,6 +42,20 @@ class Echo(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._counter.open -= 1
+
+
+class DatagramEcho(asyncio.DatagramProtocol):
+    """Sends each datagram back to where it came from."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        assert self._transport is not None
+        self._transport.sendto(data, addr)
 
 
 class Control(asyncio.Protocol):
@@ -84,9 +98,15 @@ async def _serve(mode: str, numbers: tuple[float, ...]) -> dict[str, float]:
         if not stopped.done():
             stopped.set_result(None)
 
-    echo = await loop.create_server(lambda: Echo(counter), "127.0.0.1", 0, backlog=1024)
+    echo: asyncio.Server | asyncio.DatagramTransport
+    if mode == "udp":
+        echo, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
+        port = echo.get_extra_info("sockname")[1]
+    else:
+        echo = await loop.create_server(lambda: Echo(counter), "127.0.0.1", 0, backlog=1024)
+        port = echo.sockets[0].getsockname()[1]
     control = await loop.create_server(lambda: Control(counter, stop), "127.0.0.1", 0)
-    ports = [server.sockets[0].getsockname()[1] for server in (control, echo)]
+    ports = [control.sockets[0].getsockname()[1], port]
     command = [sys.executable, str(CLIENT), *map(str, ports), mode, *map(str, numbers)]
     client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
