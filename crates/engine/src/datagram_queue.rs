@@ -57,6 +57,7 @@ impl<D: AsRef<[u8]>> DatagramQueue<D> {
     #[inline]
     pub fn take_into(&mut self, count: usize, out: &mut Vec<D>) {
         let count = count.min(self.waiting.len());
+        out.reserve(count);
         for datagram in self.waiting.drain(..count) {
             self.bytes -= datagram.as_ref().len() + self.overhead;
             out.push(datagram);

@@ -11,6 +11,7 @@
 //! | `handle`, `handle_type`, `timer`, `storage` | `Handle` and `TimerHandle` |
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
+//! | `socket_object` | the descriptor of a socket object |
 
 #[expect(
     unsafe_code,
@@ -40,6 +41,8 @@ pub(crate) mod imports;
 pub(crate) mod payload;
 #[expect(unsafe_code, reason = "a bytes object that is written again and again")]
 pub(crate) mod read_buffer;
+#[expect(unsafe_code, reason = "reads the head of socket objects")]
+pub(crate) mod socket_object;
 #[expect(unsafe_code, reason = "the interpreter's allocator")]
 mod storage;
 #[expect(unsafe_code, reason = "reads the tail of timer handles")]

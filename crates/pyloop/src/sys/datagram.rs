@@ -19,11 +19,19 @@ pub(crate) const RECEIVE_BATCH: usize = 32;
 /// a tenth of a small echo.
 const FIRST_LOOK: usize = 4;
 
+/// After so many readinesses in a row that brought one datagram each, only every eighth looks whether there is a second: a
+/// look in vain costs a good part of a system call. A burst that begins in between costs a few more polls.
+const CALM: u32 = 8;
+
 /// Room for one datagram over IP: its length is a number of 16 bits.
 pub(crate) const SLOT: usize = 64 * 1024;
 
 /// Room for one datagram of a Unix socket, which may be larger: what asyncio takes at most.
 pub(crate) const LARGE_SLOT: usize = 256 * 1024;
+
+/// Bytes between the slots, 25 cache lines. Without them all slots would begin in the same set of every cache, and a batch of
+/// small datagrams would push its own out before they are read.
+const SPREAD: usize = 1600;
 
 /// Datagrams handed to one `sendmmsg`; the arrays for so many take 7 KiB of stack.
 pub(crate) const SEND_BATCH: usize = 64;
@@ -50,10 +58,12 @@ pub(crate) struct Incoming {
     names: [libc::sockaddr_storage; RECEIVE_BATCH],
     /// Of each datagram received: its length, and that of its sender's address.
     lengths: [(usize, libc::socklen_t); RECEIVE_BATCH],
-    /// Bytes from one datagram to the next in `memory`.
+    /// Room for each datagram, in bytes.
     slot: usize,
     /// The last readiness brought more than [`FIRST_LOOK`].
     bursts: bool,
+    /// How many calls in a row have brought a single datagram.
+    singles: u32,
     /// The error that a system call reported after datagrams had come from an earlier one.
     late: Option<io::Error>,
 }
@@ -61,12 +71,13 @@ pub(crate) struct Incoming {
 impl Incoming {
     pub(crate) fn new() -> Box<Self> {
         Box::new(Self {
-            memory: vec![0; RECEIVE_BATCH * SLOT].into_boxed_slice(),
+            memory: vec![0; RECEIVE_BATCH * (SLOT + SPREAD)].into_boxed_slice(),
             // SAFETY: addresses of no family; all bytes zero is a valid value.
             names: unsafe { std::mem::zeroed() },
             lengths: [(0, 0); RECEIVE_BATCH],
             slot: SLOT,
             bursts: false,
+            singles: 0,
             late: None,
         })
     }
@@ -77,7 +88,11 @@ impl Incoming {
     #[inline]
     pub(crate) fn receive(&mut self, fd: RawFd, slot: usize) -> Attempt<usize> {
         self.slot = slot;
-        let most = (self.memory.len() / slot).min(RECEIVE_BATCH);
+        if self.singles >= CALM && !self.singles.is_multiple_of(CALM) {
+            self.singles = self.singles.wrapping_add(1);
+            return self.receive_into(fd, 0);
+        }
+        let most = (self.memory.len() / self.stride()).min(RECEIVE_BATCH);
         let look = if self.bursts {
             most
         } else {
@@ -95,6 +110,11 @@ impl Incoming {
             }
         }
         self.bursts = count > FIRST_LOOK;
+        self.singles = if count == 1 {
+            self.singles.wrapping_add(1)
+        } else {
+            0
+        };
         Attempt::Done(count)
     }
 
@@ -104,10 +124,16 @@ impl Incoming {
         self.late.take()
     }
 
+    /// Bytes from one slot to the next.
+    #[inline]
+    fn stride(&self) -> usize {
+        self.slot + SPREAD
+    }
+
     /// Datagram `index` of the last `receive`.
     #[inline]
     pub(crate) fn data(&self, index: usize) -> &[u8] {
-        let start = index * self.slot;
+        let start = index * self.stride();
         &self.memory[start..start + self.lengths[index].0]
     }
 
@@ -157,7 +183,9 @@ impl Incoming {
     #[cfg(any(target_os = "linux", target_os = "android"))]
     #[inline]
     fn receive_some(&mut self, fd: RawFd, first: usize, count: usize) -> Attempt<usize> {
-        assert!(first + count <= RECEIVE_BATCH && (first + count) * self.slot <= self.memory.len());
+        assert!(
+            first + count <= RECEIVE_BATCH && (first + count) * self.stride() <= self.memory.len()
+        );
         let mut slices = [const { MaybeUninit::<libc::iovec>::uninit() }; RECEIVE_BATCH];
         let mut headers = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; RECEIVE_BATCH];
         let memory = self.memory.as_mut_ptr();
@@ -166,7 +194,7 @@ impl Incoming {
         {
             let slice = slice.write(libc::iovec {
                 // SAFETY: inside of the memory, as asserted above.
-                iov_base: unsafe { memory.add((first + index) * self.slot) }.cast(),
+                iov_base: unsafe { memory.add((first + index) * self.stride()) }.cast(),
                 iov_len: self.slot,
             });
             // SAFETY: a header without name, data or control; null pointers and zeros are valid.
@@ -203,21 +231,8 @@ impl Incoming {
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
     fn receive_some(&mut self, fd: RawFd, first: usize, count: usize) -> Attempt<usize> {
         for index in first..first + count {
-            let memory = &mut self.memory[index * self.slot..(index + 1) * self.slot];
-            let mut length = NAME_SIZE;
-            // SAFETY: a buffer and an address of ours, with their lengths.
-            let received = unsafe {
-                libc::recvfrom(
-                    fd,
-                    memory.as_mut_ptr().cast(),
-                    memory.len(),
-                    libc::MSG_DONTWAIT,
-                    (&raw mut self.names[index]).cast(),
-                    &mut length,
-                )
-            };
-            match attempt(received) {
-                Attempt::Done(received) => self.lengths[index] = (received, length),
+            match self.receive_into(fd, index) {
+                Attempt::Done(_) => {}
                 other if index == first => return other,
                 Attempt::WouldBlock => return Attempt::Done(index - first),
                 Attempt::Failed(error) => {
@@ -227,6 +242,32 @@ impl Incoming {
             }
         }
         Attempt::Done(count)
+    }
+
+    /// One datagram, into slot `index`.
+    #[inline]
+    fn receive_into(&mut self, fd: RawFd, index: usize) -> Attempt<usize> {
+        let start = index * self.stride();
+        let memory = &mut self.memory[start..start + self.slot];
+        let mut length = NAME_SIZE;
+        // SAFETY: a buffer and an address of ours, with their lengths.
+        let received = unsafe {
+            libc::recvfrom(
+                fd,
+                memory.as_mut_ptr().cast(),
+                memory.len(),
+                libc::MSG_DONTWAIT,
+                (&raw mut self.names[index]).cast(),
+                &mut length,
+            )
+        };
+        match attempt(received) {
+            Attempt::Done(received) => {
+                self.lengths[index] = (received, length);
+                Attempt::Done(1)
+            }
+            other => other,
+        }
     }
 }
 

@@ -211,7 +211,8 @@ pub(super) fn writable(object: &Bound<'_, PyAny>, this: &Datagram) -> PyResult<(
 /// Sends the queue until it is empty, or something has to be done about a datagram.
 fn send_queued(py: Python<'_>, this: &Datagram) -> PyResult<Sent> {
     let owned = this.owns_descriptor(py)?;
-    let mut finished = Vec::new();
+    // What is sent is dropped out here. The usual one datagram needs no memory for that.
+    let (mut last, mut finished) = (None, Vec::new());
     let sent = this.with(py, |state| {
         let queue = &mut state.output.queue;
         loop {
@@ -237,6 +238,7 @@ fn send_queued(py: Python<'_>, this: &Datagram) -> PyResult<Sent> {
                 }
             };
             match attempt {
+                Attempt::Done(1) if last.is_none() => last = queue.pop(),
                 Attempt::Done(count) => queue.take_into(count, &mut finished),
                 Attempt::WouldBlock => return Sent::Blocked,
                 Attempt::Failed(error) => {
@@ -246,7 +248,7 @@ fn send_queued(py: Python<'_>, this: &Datagram) -> PyResult<Sent> {
             }
         }
     })?;
-    drop(finished);
+    drop((last, finished));
     Ok(sent)
 }
 

@@ -22,6 +22,7 @@ use crate::py::cell::LoopCell;
 use crate::py::context;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType, Visitor};
+use crate::py::socket_object;
 use crate::sys::datagram::Incoming;
 
 /// What all datagram transports of a loop use, one at a time.
@@ -261,8 +262,11 @@ impl Datagram {
         let Some(sock) = self.sock(py)? else {
             return Ok(false);
         };
-        let number = call::method0(&sock, &imports(py).names.fileno)?;
-        Ok(number.extract::<RawFd>()? == self.fd)
+        let number = match socket_object::descriptor(&sock) {
+            Some(number) => number,
+            None => call::method0(&sock, &imports(py).names.fileno)?.extract()?,
+        };
+        Ok(number == self.fd)
     }
 
     /// Tells the reactor what the transport waits for now.
@@ -347,6 +351,7 @@ pub(crate) fn open<'py>(
         Some(remote) if remote.is_truthy()? => Some(remote),
         _ => None,
     };
+    socket_object::prepare(py)?;
     let way = way_of(sock)?;
     let remote_address = match (way, remote) {
         (Way::Internet(version), Some(remote)) => address::from_python(version, remote),
