@@ -153,14 +153,6 @@ class PyLoop(SignalMethods, SocketMethods):
         """Not implemented yet. Raises NotImplementedError."""
         _missing("create_datagram_endpoint")
 
-    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("connect_read_pipe")
-
-    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("connect_write_pipe")
-
     async def subprocess_exec(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""
         _missing("subprocess_exec")

@@ -52,10 +52,10 @@ def transport_unclosed(transport: StreamTransport) -> None:
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)
 
 
-def write_after_loss(count: int) -> None:
+def write_after_loss(count: int, message: str) -> None:
     """Warns a program that goes on writing to a lost connection."""
     if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-        logger.warning("socket.send() raised exception.")
+        logger.warning(message)
 
 
 def socket_from_descriptor(fd: int) -> socket.socket:

@@ -9,6 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyString};
 use reactor::Interest;
 
+use super::pipe::Medium;
 use super::stream::{Socket, Stream, stream};
 use crate::py::imports::imports;
 
@@ -121,6 +122,18 @@ fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
     })
 }
 
+/// What the reactor watches a transport's descriptor for.
+pub(super) fn interest(py: Python<'_>, stream: &Stream) -> PyResult<Interest> {
+    let core = stream.owner.get();
+    let access = core.access(py)?;
+    Ok(core
+        .sources
+        .with(&access, |sources| match sources.get(stream.fd) {
+            Some(_) => sources.interest(stream.fd),
+            None => Interest::NONE,
+        }))
+}
+
 /// `repr(transport)`, in the form of asyncio's own transports.
 pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
     let py = object.py();
@@ -131,6 +144,9 @@ pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
         (closed, state.ending.closing, state.output.buffer.len())
     })?;
     let mut text = format!("<{}", object.get_type().name()?);
+    if stream.medium != Medium::Socket {
+        return super::pipe::repr(stream, text, [closed, closing], bufsize);
+    }
     if closed {
         text += " closed";
     } else if closing {
@@ -138,13 +154,7 @@ pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
     }
     text += &format!(" fd={}", stream.fd);
     if !closed && !core.is_closed() {
-        let access = core.access(py)?;
-        let interest = core
-            .sources
-            .with(&access, |sources| match sources.get(stream.fd) {
-                Some(_) => sources.interest(stream.fd),
-                None => Interest::NONE,
-            });
+        let interest = interest(py, stream)?;
         let word = |polling| if polling { "polling" } else { "idle" };
         text += &format!(
             " read={} write=<{}, bufsize={bufsize}>",

@@ -1,4 +1,4 @@
-//! Stream transports: one implementation for TCP and Unix sockets, client and server side.
+//! Stream transports: one implementation for TCP and Unix sockets, client and server side, and for pipes.
 //!
 //! | module | owns |
 //! |---|---|
@@ -7,6 +7,7 @@
 //! | `write` | from `write()` to the socket, flow control |
 //! | `close` | the ways a transport ends |
 //! | `methods` | the Python methods |
+//! | `pipe` | what is different for pipes |
 //! | `info` | `get_extra_info`, `repr` |
 //! | `listener` | accepting connections |
 
@@ -14,12 +15,14 @@ mod close;
 mod info;
 mod listener;
 mod methods;
+mod pipe;
 mod read;
 mod stream;
 mod write;
 
 pub(crate) use listener::{Listener, accept, listen, unlisten};
 pub(crate) use methods::register;
+pub(crate) use pipe::{End, open_pipe};
 pub(crate) use read::serve;
 pub(crate) use stream::open;
 pub(crate) use write::flush;

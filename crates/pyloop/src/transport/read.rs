@@ -2,12 +2,14 @@
 //!
 //! A read asks the kernel once per readiness: after a short read there is nothing more, and the reactor is
 //! level-triggered. Small reads go through one buffer per loop, so that an idle connection holds none; a peer that fills
-//! it is read into `bytes` objects of [`LARGE_READ`] from then on, without a copy, until it goes quiet again.
+//! it is read into `bytes` objects of [`LARGE_READ`] from then on, without a copy, until it goes quiet again. A pipe gives
+//! no more at once than it holds, [`PIPE_READ`]: that is its large read.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::pipe::{self, Medium};
 use super::stream::{Stream, stream};
 use super::{close, write};
 use crate::core::SCRATCH_SIZE;
@@ -16,7 +18,7 @@ use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
-use crate::sys::socket::{self, Attempt, bad_descriptor};
+use crate::sys::socket::{Attempt, bad_descriptor};
 
 /// Bytes of a large read, and of every read of asyncio. Such an object comes from mmap, page by page; that pays only when a
 /// read is likely to fill it.
@@ -24,6 +26,9 @@ const LARGE_READ: usize = 256 * 1024;
 
 /// A read of a transport whose reads were large that comes to less goes back to the shared buffer.
 const SMALL_AGAIN: usize = SCRATCH_SIZE / 2;
+
+/// Bytes that a pipe of Linux holds, unless somebody has changed that, and of a large read from one.
+const PIPE_READ: usize = 64 * 1024;
 
 /// Serves a transport's readiness. Runs in the transport's context, as one callback.
 ///
@@ -33,8 +38,10 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
     let stream = stream(object);
     let context = stream.context.bind(object.py()).clone();
     let result = context::run(&context, || {
-        if readable {
-            read(object, stream)?;
+        match stream.medium {
+            Medium::Writer { watched } if readable && watched => pipe::reader_gone(object, stream)?,
+            Medium::Socket | Medium::Reader if readable => read(object, stream)?,
+            _ => {}
         }
         if writable {
             write::writable(object, stream)?;
@@ -61,7 +68,7 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         return close::fatal_error(
             object,
             os_error(bad_descriptor()),
-            "Fatal read error on socket transport",
+            stream.medium.read_error(),
         );
     }
     if buffered {
@@ -76,11 +83,9 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         Attempt::Done(data) if data.as_bytes().is_empty() => end_of_stream(object, stream),
         Attempt::Done(data) => deliver(object, stream, &data),
         Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => close::fatal_error(
-            object,
-            os_error(error),
-            "Fatal read error on socket transport",
-        ),
+        Attempt::Failed(error) => {
+            close::fatal_error(object, os_error(error), stream.medium.read_error())
+        }
     }
 }
 
@@ -91,9 +96,10 @@ fn receive_small<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Boun
         .scratch
         .with(&access, Option::take)
         .unwrap_or_else(|| vec![0; SCRATCH_SIZE].into_boxed_slice());
-    let attempt = match socket::receive(stream.fd, &mut scratch) {
+    let (_, worth) = large_read(stream);
+    let attempt = match stream.receive(&mut scratch) {
         Attempt::Done(count) => {
-            if count == scratch.len() {
+            if count >= worth {
                 stream.state.with(&access, |state| state.input.large = true);
             }
             Attempt::Done(PyBytes::new(py, &scratch[..count]))
@@ -105,17 +111,24 @@ fn receive_small<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Boun
     Ok(attempt)
 }
 
+/// The size of a large read, and what a small one must come to for the next to be large.
+fn large_read(stream: &Stream) -> (usize, usize) {
+    match stream.medium {
+        Medium::Socket => (LARGE_READ, SCRATCH_SIZE),
+        Medium::Reader | Medium::Writer { .. } => (PIPE_READ, PIPE_READ / 2),
+    }
+}
+
 fn receive_large<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
-    let read = filled(py, LARGE_READ, |memory| {
-        match socket::receive(stream.fd, memory) {
-            Attempt::Done(count) => Ok(count),
-            Attempt::WouldBlock => Err(Attempt::WouldBlock),
-            Attempt::Failed(error) => Err(Attempt::Failed(error)),
-        }
+    let (size, worth) = large_read(stream);
+    let read = filled(py, size, |memory| match stream.receive(memory) {
+        Attempt::Done(count) => Ok(count),
+        Attempt::WouldBlock => Err(Attempt::WouldBlock),
+        Attempt::Failed(error) => Err(Attempt::Failed(error)),
     })?;
     match read {
         Ok(data) => {
-            if data.as_bytes().len() < SMALL_AGAIN {
+            if data.as_bytes().len() < SMALL_AGAIN.min(worth) {
                 stream.with(py, |state| state.input.large = false)?;
             }
             Ok(Attempt::Done(data))
@@ -146,6 +159,10 @@ fn settle(object: &Bound<'_, PyAny>, result: PyResult<()>, message: &str) -> PyR
     match result {
         Ok(()) => Ok(()),
         Err(error) if close::is_interrupt(object.py(), &error) => Err(error),
+        // asyncio reports it as any callback's failure, and the pipe stays.
+        Err(error) if stream(object).medium == Medium::Reader => {
+            close::report(object, error, message)
+        }
         Err(error) => close::fatal_error(object, error, message),
     }
 }
@@ -177,7 +194,7 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
         }
     };
     let attempt = match View::write(&buffer) {
-        Ok(mut view) => socket::receive(stream.fd, view.as_slice_mut()),
+        Ok(mut view) => stream.receive(view.as_slice_mut()),
         Err(error) => {
             return settle(object, Err(error), "Fatal read error on socket transport");
         }
@@ -195,15 +212,16 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
             )
         }
         Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => close::fatal_error(
-            object,
-            os_error(error),
-            "Fatal read error on socket transport",
-        ),
+        Attempt::Failed(error) => {
+            close::fatal_error(object, os_error(error), stream.medium.read_error())
+        }
     }
 }
 
 fn end_of_stream(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    if stream.medium == Medium::Reader {
+        return pipe::end_of_pipe(object, stream);
+    }
     let py = object.py();
     close::log_debug(object, "received EOF")?;
     let Some(protocol) = stream.protocol(py)? else {
