@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._pyloop import _hold_loops
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
+from ._subprocesses import SubprocessMethods
 
 if TYPE_CHECKING:
     import socket
@@ -28,7 +29,7 @@ def _missing(method: str) -> NoReturn:
     raise NotImplementedError(f"PyLoop.{method}() is not implemented yet")
 
 
-class PyLoop(SignalMethods, SocketMethods):
+class PyLoop(SignalMethods, SocketMethods, SubprocessMethods):
     """An `asyncio.AbstractEventLoop` with its engine in Rust.
 
     Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from
@@ -91,6 +92,7 @@ class PyLoop(SignalMethods, SocketMethods):
         if self.is_closed():
             return
         self._close_signals()
+        self._close_subprocesses()
         super().close()
         self._close()
 
@@ -152,14 +154,6 @@ class PyLoop(SignalMethods, SocketMethods):
     async def create_datagram_endpoint(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""
         _missing("create_datagram_endpoint")
-
-    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("subprocess_exec")
-
-    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("subprocess_shell")
 
     async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""
