@@ -349,6 +349,7 @@ def test_signals_after_the_end(loop: Loop) -> None:
     run(loop, main())
 
 
+@pytest.mark.pyloop_only("until 3.12 asyncio's Popen takes the status before it sends a signal, and 255 is reported")
 def test_signals_between_the_end_and_its_notice(loop: Loop) -> None:
     async def main() -> None:
         with told_to_end() as (stdin, end):
@@ -723,7 +724,9 @@ def test_out_of_descriptors(loop: Loop) -> None:
     before = open_descriptors()
     run(loop, main())
     gc.collect()
-    assert open_descriptors() == before
+    # Until 3.10 Popen loses the pipes that it has made before it runs out.
+    if sys.version_info >= (3, 11):
+        assert open_descriptors() == before
 
 
 # Child watchers and the reaper
