@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._pyloop import LoopCore, _add_fast_methods, _hold_loops
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
+from ._subprocesses import SubprocessMethods
 
 if TYPE_CHECKING:
     import socket
@@ -37,7 +38,7 @@ def _missing(method: str) -> NoReturn:
     raise NotImplementedError(f"PyLoop.{method}() is not implemented yet")
 
 
-class PyLoop(SignalMethods, SocketMethods):
+class PyLoop(SignalMethods, SocketMethods, SubprocessMethods):
     """An `asyncio.AbstractEventLoop` with its engine in Rust.
 
     Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from
@@ -51,6 +52,7 @@ class PyLoop(SignalMethods, SocketMethods):
     # a tenth of an iteration (benchmarks/EXPERIMENTS.md). It is there all the same for what programs assign.
     __slots__ = (
         *_inherited_attributes(),
+        "_exit_descriptors",
         "_old_agen_hooks",
         "_old_wakeup_fd",
         "_signal_handlers",
@@ -111,6 +113,7 @@ class PyLoop(SignalMethods, SocketMethods):
         if self.is_closed():
             return
         self._close_signals()
+        self._close_subprocesses()
         super().close()
         self._close()
 
@@ -169,21 +172,6 @@ class PyLoop(SignalMethods, SocketMethods):
 
     # What is still to come.
 
-    async def connect_read_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("connect_read_pipe")
-
-    async def connect_write_pipe(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("connect_write_pipe")
-
-    async def subprocess_exec(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("subprocess_exec")
-
-    async def subprocess_shell(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("subprocess_shell")
 
     async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""

@@ -13,8 +13,10 @@ __all__ = [
     "DatagramTransport",
     "Handle",
     "LoopCore",
+    "ReadPipeTransport",
     "StreamTransport",
     "TimerHandle",
+    "WritePipeTransport",
     "_add_fast_methods",
     "_hold_loops",
     "_shares_contexts",
@@ -169,6 +171,102 @@ class StreamTransport(transports.Transport):
     def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
+
+@final
+class ReadPipeTransport(transports.ReadTransport):
+    """The reading end of a pipe, or a terminal; an `asyncio.ReadTransport`.
+
+    Programs get theirs from `connect_read_pipe()` and from subprocesses. Only the loop's thread may use it.
+    """
+
+    _pipe: Any
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    def close(self) -> None:
+        """Stops reading, then calls `connection_lost(None)` and closes the pipe object."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Returns whether the protocol may be handed data."""
+
+    def pause_reading(self) -> None:
+        """Hands the protocol no data until `resume_reading()`. Does nothing if paused or closing."""
+
+    def resume_reading(self) -> None:
+        """Ends `pause_reading()`. Does nothing if not paused or closing."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns the pipe object for "pipe", default for any other name."""
+
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+
+@final
+class WritePipeTransport(transports.Transport):
+    """The writing end of a pipe, or a terminal; an `asyncio.WriteTransport`.
+
+    Data leaves at once, as far as there is room. `connection_lost` is called when the reader is gone. Programs get
+    theirs from `connect_write_pipe()` and from subprocesses. Only the loop's thread may use it.
+    """
+
+    _pipe: Any
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        """Sends data, in order with all other writes; never blocks. Does nothing while the transport is closing.
+
+        Raises:
+            AssertionError: for anything but bytes, bytearray and memoryview, as asyncio does.
+            RuntimeError: from another thread.
+        """
+
+    def write_eof(self) -> None:
+        """The same as `close()`."""
+
+    def can_write_eof(self) -> bool:
+        """Returns True."""
+
+    def close(self) -> None:
+        """Sends what was written, then calls `connection_lost(None)` and closes the pipe object."""
+
+    def abort(self) -> None:
+        """Closes at once; what is not sent is lost."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns the pipe object for "pipe", default for any other name."""
+
+    def get_write_buffer_size(self) -> int:
+        """Returns the number of bytes that were written and not sent yet."""
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Returns the water marks as (low, high), in bytes."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the water marks, by the rules of `StreamTransport`.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
+    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
 
 @final
 class DatagramTransport(transports.Transport, transports.DatagramTransport):
@@ -417,6 +515,20 @@ class LoopCore:
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> StreamTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
     def _make_datagram_transport(
         self,
         sock: socket.socket,

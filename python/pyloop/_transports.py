@@ -73,10 +73,10 @@ class DatagramSocket(trsock.TransportSocket):
         super().setsockopt(*args, **kwargs)
 
 
-def write_after_loss(count: int) -> None:
+def write_after_loss(count: int, message: str) -> None:
     """Warns a program that goes on writing to a lost connection."""
     if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-        logger.warning("socket.send() raised exception.")
+        logger.warning(message)
 
 
 def socket_from_descriptor(fd: int) -> socket.socket:

@@ -27,19 +27,6 @@ def _threadsafe_handle(test: str) -> Rule:
 
 
 EXPECTED_FAILURES: tuple[Rule, ...] = (
-    _later("test_events.EPollEventLoopTests.test_bidirectional_pty", "pipes"),
-    _later("test_events.EPollEventLoopTests.test_read_pipe", "pipes"),
-    _later("test_events.EPollEventLoopTests.test_read_pty_output", "pipes"),
-    _later("test_events.EPollEventLoopTests.test_unclosed_pipe_transport", "pipes"),
-    _later("test_events.EPollEventLoopTests.test_write_p*", "pipes"),
-    _later("test_events.EPollEventLoopTests.test_write_named_fifo_unread_data", "pipes", backported=True),
-    _later("test_events.UnixPipeObjectSupportTests.*", "pipes", backported=True),
-    _later("test_streams.StreamTests.test_read_all_from_pipe_reader", "pipes", until=(3, 13)),
-    _later("test_events.EPollEventLoopTests.test_subprocess_*", "subprocesses"),
-    _later("test_subprocess.Subprocess*WatcherTests.*", "subprocesses"),
-    _later("test_subprocess.GenericWatcherTests.*", "subprocesses", since=(3, 11), until=(3, 13)),
-    _later("test_unix_events.PidfdChildWatcherTests.*", "subprocesses", backported=True),
-    _later("test_unix_events.TestFork.test_fork_asyncio_subprocess", "subprocesses", since=(3, 12)),
     _later("test_sendfile.EPollEventLoopTests.*", "sendfile and sock_sendfile"),
     _threadsafe_handle("block_cancellation"),
     _threadsafe_handle("block_check_cancelled"),

@@ -12,7 +12,7 @@ use rustix::io::Errno;
 use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags};
 
 /// A descriptor for the length of one call.
-fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
+pub(super) fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
     debug_assert!(fd >= 0, "closed sockets are not read from or written to");
     // SAFETY: used for one system call, which answers EBADF should the number have been closed behind our back.
     unsafe { BorrowedFd::borrow_raw(fd) }
@@ -28,7 +28,7 @@ pub(crate) enum Attempt<T> {
 }
 
 impl<T> Attempt<T> {
-    fn of(result: Result<T, Errno>) -> Self {
+    pub(super) fn of(result: Result<T, Errno>) -> Self {
         match result {
             Ok(value) => Self::Done(value),
             Err(Errno::AGAIN | Errno::INTR) => Self::WouldBlock,

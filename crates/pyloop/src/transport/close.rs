@@ -1,6 +1,6 @@
 //! The ways a transport ends: `close`, `abort`, an error, or being forgotten.
 
-use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyOSError, PySystemExit};
+use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use super::stream::{Socket, Stream, stream};
@@ -88,10 +88,11 @@ pub(super) fn force_close(object: &Bound<'_, PyAny>, error: Option<PyErr>) -> Py
     }
 }
 
-/// Reports an error that the transport cannot survive, unless it is of the system's everyday kind, and ends it.
+/// Reports an error that the transport cannot survive, unless it is of the everyday kind ([`super::pipe::Medium::expects`]),
+/// and ends it.
 pub(super) fn fatal_error(object: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
     let py = object.py();
-    if error.is_instance_of::<PyOSError>(py) {
+    if stream(object).medium.expects(py, &error) {
         if stream(object).owner.get().is_debug() {
             imports(py)
                 .transport_debug
@@ -198,6 +199,9 @@ fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         Socket::Native(descriptor) => {
             drop(descriptor);
             Ok(())
+        }
+        Socket::Shared(object, _twin) => {
+            call::method0(object.bind(py), &imports(py).names.close).map(drop)
         }
         Socket::Closed => Ok(()),
     };

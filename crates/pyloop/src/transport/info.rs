@@ -9,6 +9,7 @@ use pyo3::types::{PyDict, PyString};
 use reactor::Interest;
 
 use super::address::to_python;
+use super::pipe::Medium;
 use super::stream::{Socket, Stream, stream};
 use crate::core::LoopCore;
 use crate::py::imports::imports;
@@ -105,6 +106,15 @@ pub(super) fn keep_addresses(object: &Bound<'_, PyAny>, stream: &Stream) -> PyRe
     Ok(())
 }
 
+/// What the reactor watches a transport's descriptor for.
+pub(super) fn interest(py: Python<'_>, core: &LoopCore, fd: RawFd) -> PyResult<Interest> {
+    let access = core.access(py)?;
+    Ok(core.sources.with(&access, |sources| match sources.get(fd) {
+        Some(_) => sources.interest(fd),
+        None => Interest::NONE,
+    }))
+}
+
 /// `repr(transport)`, in the form of asyncio's own transports.
 pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
     let stream = stream(object);
@@ -113,6 +123,10 @@ pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
         closing: state.ending.closing,
         bufsize: state.output.buffer.len(),
     })?;
+    if stream.medium != Medium::Socket {
+        let text = format!("<{}", object.get_type().name()?);
+        return super::pipe::repr(stream, text, [shown.closed, shown.closing], shown.bufsize);
+    }
     describe(object, stream.owner.get(), stream.fd, &shown)
 }
 
@@ -144,11 +158,7 @@ pub(super) fn describe(
     }
     text += &format!(" fd={fd}");
     if !closed && !core.is_closed() {
-        let access = core.access(py)?;
-        let interest = core.sources.with(&access, |sources| match sources.get(fd) {
-            Some(_) => sources.interest(fd),
-            None => Interest::NONE,
-        });
+        let interest = interest(py, core, fd)?;
         let word = |polling| if polling { "polling" } else { "idle" };
         text += &format!(
             " read={} write=<{}, bufsize={bufsize}>",

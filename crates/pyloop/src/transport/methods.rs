@@ -7,6 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::pipe::Medium;
 use super::stream::{is_buffered, set_kind, stream};
 use super::{close, info, write};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
@@ -149,9 +150,10 @@ methods! {
     |object, args| {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let protocol = required(protocol);
-        let buffered = is_buffered(&protocol)?;
+        let stream = stream(object);
+        let buffered = stream.medium == Medium::Socket && is_buffered(&protocol)?;
         let kept = protocol.to_owned().unbind();
-        let previous = stream(object).with(args.py(), |state| {
+        let previous = stream.with(args.py(), |state| {
             state.input.buffered = buffered;
             state.protocol.replace(kept)
         })?;
@@ -240,6 +242,45 @@ methods! {
     }
 }
 
+/// The methods of a pipe's reading end.
+pub(super) fn reader_table() -> Vec<ffi::PyMethodDef> {
+    let mut table = pipe_table();
+    table.extend([
+        define::<IsReading>(),
+        define::<PauseReading>(),
+        define::<ResumeReading>(),
+    ]);
+    table
+}
+
+/// The methods of a pipe's writing end.
+pub(super) fn writer_table() -> Vec<ffi::PyMethodDef> {
+    let mut table = pipe_table();
+    table.extend([
+        define::<Write>(),
+        define::<WriteEof>(),
+        define::<CanWriteEof>(),
+        define::<Abort>(),
+        define::<GetWriteBufferSize>(),
+        define::<GetWriteBufferLimits>(),
+        define::<SetWriteBufferLimits>(),
+    ]);
+    table
+}
+
+/// What both ends of a pipe have.
+fn pipe_table() -> Vec<ffi::PyMethodDef> {
+    vec![
+        define::<Close>(),
+        define::<IsClosing>(),
+        define::<SetProtocol>(),
+        define::<GetProtocol>(),
+        define::<GetExtraInfo>(),
+        define::<CallConnectionLost>(),
+        define::<Start>(),
+    ]
+}
+
 /// A parameter that `Args::bind` has seen to.
 pub(super) fn required<'a, 'py>(
     argument: Option<Borrowed<'a, 'py, PyAny>>,
@@ -248,7 +289,7 @@ pub(super) fn required<'a, 'py>(
 }
 
 /// The loop, as asyncio's transports have it.
-struct TheLoop;
+pub(super) struct TheLoop;
 impl Getter for TheLoop {
     const NAME: &'static CStr = c"_loop";
     fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -257,7 +298,7 @@ impl Getter for TheLoop {
 }
 
 /// The dictionary that asyncio keeps in its slot of this name.
-struct Extra;
+pub(super) struct Extra;
 impl Getter for Extra {
     const NAME: &'static CStr = c"_extra";
     fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -274,6 +315,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .cast_into::<PyType>()?;
     let getters = vec![getter::<TheLoop>(), getter::<Extra>()];
     let kind = PayloadType::build(py, c"pyloop.StreamTransport", &base, table(), getters)?;
+    super::pipe::register(module, &kind)?;
     let object = kind.object(py);
     object.setattr("_start_tls_compatible", true)?;
     module.add("StreamTransport", object)?;

@@ -1,4 +1,5 @@
-//! Transports: streams, one implementation for TCP and Unix sockets, client and server side; datagrams; listeners.
+//! Transports: streams, one implementation for TCP and Unix sockets, client and server side, and for pipes; datagrams;
+//! listeners.
 //!
 //! | module | owns |
 //! |---|---|
@@ -7,6 +8,7 @@
 //! | `write` | from `write()` to the socket, flow control |
 //! | `close` | the ways a transport ends |
 //! | `methods` | the Python methods |
+//! | `pipe` | what is different for pipes |
 //! | `info` | `get_extra_info`, `repr` |
 //! | `listener` | accepting connections |
 //! | `address` | Internet addresses, to and from Python |
@@ -18,12 +20,14 @@ pub(crate) mod datagram;
 mod info;
 mod listener;
 mod methods;
+mod pipe;
 mod read;
 mod stream;
 mod write;
 
 pub(crate) use listener::{Listener, accept, listen, unlisten};
 pub(crate) use methods::register;
+pub(crate) use pipe::{End, open_pipe};
 pub(crate) use read::serve;
 pub(crate) use stream::open;
 

@@ -4,12 +4,11 @@
 //! often is: it is continued into the rest of the buffer, and a peer that fills the buffer is read again at once, a
 //! bounded number of times. The memory is one buffer per loop ([`ReadBuffer`]), so that an idle connection holds none.
 
-use std::os::fd::RawFd;
-
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::pipe::{self, Medium};
 use super::stream::{Stream, stream};
 use super::{close, write};
 use crate::py::bytes::View;
@@ -18,7 +17,7 @@ use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::read_buffer::{READ_SIZE, ReadBuffer};
-use crate::sys::socket::{self, Attempt, bad_descriptor};
+use crate::sys::socket::{Attempt, bad_descriptor};
 
 /// A read of at least this length is probably a part of something larger, whose rest arrives while the first part is looked
 /// at: the kernel is asked once more before the protocol is called. A large message so comes in one piece where it
@@ -37,12 +36,10 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
     let stream = stream(object);
     let context = stream.context.bind(object.py()).clone();
     let result = context::run(&context, || {
-        if readable {
-            for _ in 0..READS_IN_A_ROW {
-                if !read(object, stream)? {
-                    break;
-                }
-            }
+        match stream.medium {
+            Medium::Writer { watched } if readable && watched => pipe::reader_gone(object, stream)?,
+            Medium::Socket | Medium::Reader if readable => read_in_a_row(object, stream)?,
+            _ => {}
         }
         if writable {
             write::writable(object, stream)?;
@@ -50,6 +47,15 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
         Ok(())
     });
     close::contain(object, result)
+}
+
+fn read_in_a_row(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    for _ in 0..READS_IN_A_ROW {
+        if !read(object, stream)? {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// Reads once; whether there is likely to be more.
@@ -66,7 +72,7 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
         close::fatal_error(
             object,
             os_error(bad_descriptor()),
-            "Fatal read error on socket transport",
+            stream.medium.read_error(),
         )?;
         return Ok(false);
     }
@@ -86,11 +92,7 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
         }
         Attempt::WouldBlock => Ok(false),
         Attempt::Failed(error) => {
-            close::fatal_error(
-                object,
-                os_error(error),
-                "Fatal read error on socket transport",
-            )?;
+            close::fatal_error(object, os_error(error), stream.medium.read_error())?;
             Ok(false)
         }
     }
@@ -105,7 +107,7 @@ fn receive<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py,
         Some(kept) => kept.ready(py)?,
         None => ReadBuffer::new(py)?,
     };
-    let attempt = match receive_all(stream.fd, buffer.memory(py)) {
+    let attempt = match receive_all(stream, buffer.memory(py)) {
         Attempt::Done(count) => Attempt::Done(buffer.give(py, count)),
         Attempt::WouldBlock => Attempt::WouldBlock,
         Attempt::Failed(error) => Attempt::Failed(error),
@@ -117,13 +119,13 @@ fn receive<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py,
 }
 
 /// Receives until the kernel has no more, if what comes first is a large piece.
-fn receive_all(fd: RawFd, memory: &mut [u8]) -> Attempt<usize> {
-    let first = socket::receive(fd, memory);
+fn receive_all(stream: &Stream, memory: &mut [u8]) -> Attempt<usize> {
+    let first = stream.receive(memory);
     let Attempt::Done(mut count) = first else {
         return first;
     };
     while count >= PIECE && count < memory.len() {
-        match socket::receive(fd, &mut memory[count..]) {
+        match stream.receive(&mut memory[count..]) {
             Attempt::Done(0) | Attempt::WouldBlock | Attempt::Failed(_) => break,
             Attempt::Done(more) => count += more,
         }
@@ -155,6 +157,10 @@ fn settle(object: &Bound<'_, PyAny>, result: PyResult<()>, message: &str) -> PyR
     match result {
         Ok(()) => Ok(()),
         Err(error) if close::is_interrupt(object.py(), &error) => Err(error),
+        // asyncio reports it as any callback's failure, and the pipe stays.
+        Err(error) if stream(object).medium == Medium::Reader => {
+            close::report(object, error, message)
+        }
         Err(error) => close::fatal_error(object, error, message),
     }
 }
@@ -186,7 +192,7 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
         }
     };
     let attempt = match View::write(&buffer) {
-        Ok(mut view) => socket::receive(stream.fd, view.as_slice_mut()),
+        Ok(mut view) => stream.receive(view.as_slice_mut()),
         Err(error) => {
             return settle(object, Err(error), "Fatal read error on socket transport");
         }
@@ -204,15 +210,16 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
             )
         }
         Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => close::fatal_error(
-            object,
-            os_error(error),
-            "Fatal read error on socket transport",
-        ),
+        Attempt::Failed(error) => {
+            close::fatal_error(object, os_error(error), stream.medium.read_error())
+        }
     }
 }
 
 fn end_of_stream(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    if stream.medium == Medium::Reader {
+        return pipe::end_of_pipe(object, stream);
+    }
     let py = object.py();
     close::log_debug(object, "received EOF")?;
     let Some(protocol) = stream.protocol(py)? else {

@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 
 use engine::{FlowControl, WriteBuffer};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use reactor::Interest;
 
 use super::close;
+use super::pipe::{self, Medium};
 use crate::core::sources::Source;
 use crate::core::{LoopCore, call_soon};
 use crate::py::bytes::Chunk;
@@ -26,6 +28,7 @@ pub(crate) struct Stream {
     pub(super) owner: Py<LoopCore>,
     /// The number stays known after the socket is closed, for messages.
     pub(super) fd: RawFd,
+    pub(super) medium: Medium,
     /// The context that the protocol's methods run in.
     pub(super) context: Py<PyAny>,
     pub(super) state: LoopCell<State>,
@@ -48,6 +51,8 @@ pub(super) enum Socket {
     Python(Py<PyAny>),
     /// Accepted by us and not asked for yet: no Python object is made for it.
     Native(OwnedFd),
+    /// A pipe object of the application's whose descriptor another transport uses: this one has a duplicate.
+    Shared(Py<PyAny>, OwnedFd),
     Closed,
 }
 
@@ -111,7 +116,7 @@ impl Payload for Stream {
         visitor.object(&self.context);
         let state = self.state.peek();
         visitor.maybe(state.protocol.as_ref());
-        if let Socket::Python(object) = &state.socket {
+        if let Socket::Python(object) | Socket::Shared(object, _) = &state.socket {
             visitor.object(object);
         }
         visitor.maybe(state.output.empty_waiter.as_ref());
@@ -183,9 +188,13 @@ impl Stream {
         let access = core.access(py)?;
         let (wanted, gone) = self.state.with(&access, |state| {
             let reads = state.input.started
-                && !state.input.paused
-                && !state.input.ended
-                && !state.ending.closing;
+                && match self.medium {
+                    // Readable is what a pipe becomes when its reader is gone, also while the rest is being sent.
+                    Medium::Writer { watched } => watched && state.ending.lost == 0,
+                    Medium::Socket | Medium::Reader => {
+                        !state.input.paused && !state.input.ended && !state.ending.closing
+                    }
+                };
             let mut wanted = Interest::NONE;
             if reads {
                 wanted |= Interest::READABLE;
@@ -268,13 +277,15 @@ impl Stream {
     pub(super) fn owns_descriptor(&self, py: Python<'_>) -> PyResult<bool> {
         let object = self.with(py, |state| match &state.socket {
             Socket::Python(object) => Some(object.clone_ref(py)),
-            Socket::Native(_) | Socket::Closed => None,
+            Socket::Native(_) | Socket::Shared(..) | Socket::Closed => None,
         })?;
         match object {
-            Some(object) => {
-                let number = call::method0(object.bind(py), &imports(py).names.fileno)?;
-                Ok(number.extract::<RawFd>()? == self.fd)
-            }
+            Some(object) => match call::method0(object.bind(py), &imports(py).names.fileno) {
+                Ok(number) => Ok(number.extract::<RawFd>()? == self.fd),
+                // A closed socket has the number -1; a closed file object has none.
+                Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(false),
+                Err(error) => Err(error),
+            },
             None => Ok(true),
         }
     }
@@ -284,6 +295,7 @@ impl Stream {
 pub(super) struct Beginning<'a, 'py> {
     pub(super) owner: &'a Bound<'py, LoopCore>,
     pub(super) fd: RawFd,
+    pub(super) medium: Medium,
     pub(super) socket: Socket,
     pub(super) protocol: &'a Bound<'py, PyAny>,
     pub(super) context: Bound<'py, PyAny>,
@@ -294,17 +306,19 @@ pub(super) struct Beginning<'a, 'py> {
 pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let owner = beginning.owner;
     let py = owner.py();
-    let buffered = is_buffered(beginning.protocol)?;
+    // asyncio's pipe transports know plain protocols only.
+    let buffered = beginning.medium == Medium::Socket && is_buffered(beginning.protocol)?;
     let server = beginning
         .about
         .server
         .as_ref()
         .map(|server| server.clone_ref(py));
-    let object = Stream::kind(py).instance(
+    let object = pipe::kind(py, beginning.medium).instance(
         py,
         Stream {
             owner: owner.clone().unbind(),
             fd: beginning.fd,
+            medium: beginning.medium,
             context: beginning.context.unbind(),
             state: LoopCell::new(State {
                 protocol: Some(beginning.protocol.clone().unbind()),
@@ -369,6 +383,7 @@ pub(crate) fn open<'py>(
     let object = make(Beginning {
         owner,
         fd,
+        medium: Medium::Socket,
         socket: Socket::Python(sock.clone().unbind()),
         protocol,
         context,
@@ -378,21 +393,28 @@ pub(crate) fn open<'py>(
             server: server.map(|server| server.clone().unbind()),
         },
     })?;
+    start_soon(owner, &object, waiter)?;
+    Ok(object)
+}
+
+/// Schedules the beginning of a transport.
+pub(super) fn start_soon(
+    owner: &Bound<'_, LoopCore>,
+    object: &Bound<'_, PyAny>,
+    waiter: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = owner.py();
     let start = object.getattr(&imports(py).names.start)?;
     let waiter = waiter.map_or_else(|| py.None().into_bound(py), Clone::clone);
-    call_soon(
-        owner,
-        &start,
-        &[waiter.as_ptr()],
-        stream(&object).context.bind(py).clone(),
-    )?;
-    Ok(object)
+    let context = stream(object).context.bind(py).clone();
+    call_soon(owner, &start, &[waiter.as_ptr()], context)
 }
 
 /// Calls `connection_made`, begins to read, resolves the waiter. Runs in the transport's context.
 ///
 /// # Errors
-/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too.
+/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too. The same with a descriptor
+/// that cannot be waited for, such as `/dev/null`.
 pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let py = object.py();
     let stream = stream(object);
@@ -409,13 +431,15 @@ pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>
         state.input.started = true;
         state.ending.lost > 0
     })?;
-    if !lost {
-        stream.update_interest(object)?;
-    }
+    let watched = if lost {
+        Ok(())
+    } else {
+        stream.update_interest(object)
+    };
     if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
         imports(py)
             .set_result_unless_cancelled
             .call1(py, (waiter, py.None()))?;
     }
-    made
+    made.and(watched)
 }
