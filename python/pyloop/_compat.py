@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from asyncio import base_events, sslproto
+from asyncio import base_events, sslproto, unix_events
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ TLS_TIMEOUTS: tuple[str, ...] = tuple(
     name
     for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout")
     if name in inspect.signature(sslproto.SSLProtocol).parameters
+)
+
+# 3.14 moves the file's position to where sendfile began even if nothing was sent.
+SENDFILE_ALWAYS_SEEKS = (
+    "total_sent" not in inspect.signature(unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos).parameters  # type: ignore[attr-defined]
 )
 
 

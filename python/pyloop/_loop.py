@@ -11,8 +11,8 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ._pyloop import _hold_loops
+from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
-from ._sockets import SocketMethods
 
 if TYPE_CHECKING:
     import socket
@@ -28,7 +28,7 @@ def _missing(method: str) -> NoReturn:
     raise NotImplementedError(f"PyLoop.{method}() is not implemented yet")
 
 
-class PyLoop(SignalMethods, SocketMethods):
+class PyLoop(SignalMethods, SendfileMethods):
     """An `asyncio.AbstractEventLoop` with its engine in Rust.
 
     Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from
@@ -168,11 +168,3 @@ class PyLoop(SignalMethods, SocketMethods):
     async def subprocess_shell(self, *args: Any, **kwargs: Any) -> NoReturn:
         """Not implemented yet. Raises NotImplementedError."""
         _missing("subprocess_shell")
-
-    async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("sendfile")
-
-    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("sock_sendfile")

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
+//! | `sockets` | the native half of `sock_*` |
 //! | `transport` | stream transports and listeners |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
@@ -13,6 +14,7 @@
 mod clock;
 mod core;
 mod py;
+mod sockets;
 mod sys;
 mod transport;
 
@@ -27,5 +29,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;
-    core::register(&module.py().get_type::<core::LoopCore>())
+    let loops = module.py().get_type::<core::LoopCore>();
+    sockets::register(&loops)?;
+    core::register(&loops)
 }

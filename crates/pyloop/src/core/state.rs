@@ -171,6 +171,21 @@ impl LoopCore {
         }
     }
 
+    /// Lends the loop's read buffer to `body`, which must not run Python code.
+    pub(crate) fn with_scratch<R>(
+        &self,
+        access: &Access<'_>,
+        body: impl FnOnce(&mut [u8]) -> R,
+    ) -> R {
+        let mut scratch = self
+            .scratch
+            .with(access, Option::take)
+            .unwrap_or_else(|| vec![0; SCRATCH_SIZE].into_boxed_slice());
+        let result = body(&mut scratch);
+        self.scratch.with(access, |place| *place = Some(scratch));
+        result
+    }
+
     /// Moves the inbox to the end of the ready queue.
     pub(crate) fn collect_inbox(&self, access: &Access<'_>) {
         let mut arrived = Vec::new();

@@ -202,6 +202,7 @@ fn welcome(
             about: About {
                 extra: None,
                 peer,
+                names: None,
                 server: listener.server.as_ref().map(|server| server.clone_ref(py)),
             },
         })?;

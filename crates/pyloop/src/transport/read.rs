@@ -87,22 +87,14 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
 fn receive_small<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
     let core = stream.owner.get();
     let access = core.access(py)?;
-    let mut scratch = core
-        .scratch
-        .with(&access, Option::take)
-        .unwrap_or_else(|| vec![0; SCRATCH_SIZE].into_boxed_slice());
-    let attempt = match socket::receive(stream.fd, &mut scratch) {
-        Attempt::Done(count) => {
+    Ok(core.with_scratch(&access, |scratch| {
+        socket::receive(stream.fd, scratch).map(|count| {
             if count == scratch.len() {
                 stream.state.with(&access, |state| state.input.large = true);
             }
-            Attempt::Done(PyBytes::new(py, &scratch[..count]))
-        }
-        Attempt::WouldBlock => Attempt::WouldBlock,
-        Attempt::Failed(error) => Attempt::Failed(error),
-    };
-    core.scratch.with(&access, |place| *place = Some(scratch));
-    Ok(attempt)
+            PyBytes::new(py, &scratch[..count])
+        })
+    }))
 }
 
 fn receive_large<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
