@@ -202,7 +202,6 @@ def opened(loop: Loop, how: str) -> tuple[Any, socket.socket]:
 
         class Noting(asyncio.Protocol):
             def connection_made(self, transport: Any) -> None:
-                transport.pause_reading()
                 transports.append(transport)
 
         with listening_socket() as listener:
@@ -211,7 +210,8 @@ def opened(loop: Loop, how: str) -> tuple[Any, socket.socket]:
             client.setblocking(False)
             await until(lambda: transports)
             server.close()
-            await turns(2)
+            await turns(3)
+            transports[0].pause_reading()
         return transports.pop(), client
 
     return run(loop, over_a_socket() if how == "connected" else accepted())
