@@ -48,6 +48,11 @@ TLS_TIMEOUTS: tuple[str, ...] = tuple(
     if name in inspect.signature(sslproto.SSLProtocol).parameters
 )
 
+# 3.14 moves the file's position to where sendfile began even if nothing was sent.
+SENDFILE_ALWAYS_SEEKS = (
+    "total_sent" not in inspect.signature(unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos).parameters  # type: ignore[attr-defined]
+)
+
 
 def child_watcher() -> Any:
     """The application's own watcher of child processes, which asyncio knows until 3.13; None if it has set none.

@@ -8,11 +8,11 @@ import os
 import sys
 from asyncio import events, sslproto, unix_events
 from asyncio.log import logger
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from ._pyloop import LoopCore, _add_fast_methods, _hold_loops
+from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
-from ._sockets import SocketMethods
 from ._subprocesses import SubprocessMethods
 
 if TYPE_CHECKING:
@@ -34,11 +34,7 @@ def _inherited_attributes() -> tuple[str, ...]:
         example.close()
 
 
-def _missing(method: str) -> NoReturn:
-    raise NotImplementedError(f"PyLoop.{method}() is not implemented yet")
-
-
-class PyLoop(SignalMethods, SocketMethods, SubprocessMethods):
+class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
     """An `asyncio.AbstractEventLoop` with its engine in Rust.
 
     Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from
@@ -169,17 +165,6 @@ class PyLoop(SignalMethods, SocketMethods, SubprocessMethods):
             pass
         except OSError as error:
             logger.error("Unable to clean up listening UNIX socket %r: %s", path, error)
-
-    # What is still to come.
-
-
-    async def sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("sendfile")
-
-    async def sock_sendfile(self, *args: Any, **kwargs: Any) -> NoReturn:
-        """Not implemented yet. Raises NotImplementedError."""
-        _missing("sock_sendfile")
 
 
 # Once more on the class itself: the interpreter's specialised calls want methods of the very class of the instance.

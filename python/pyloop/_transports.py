@@ -92,6 +92,12 @@ def socket_from_descriptor(fd: int) -> socket.socket:
     return sock
 
 
+def closed_socket(family: int) -> trsock.TransportSocket:
+    """A stream socket of the family, closed: what is left of a connection that is over."""
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        return trsock.TransportSocket(sock)
+
+
 def accept_failed(loop: PyLoop, error: OSError, restart: tuple[Any, ...]) -> None:
     """Reports a failed accept(); out of resources, pauses the listener for a moment."""
     listening: socket.socket = restart[1]

@@ -1,23 +1,11 @@
 """The tests that pyloop does not pass, each with the reason why.
 
-`later` is what a later issue brings; `differs` is what stays different. A test listed here that passes fails the run,
-and so does a line that matches no test.
+A test listed here that passes fails the run, and so does a line that matches no test.
 """
 
 from __future__ import annotations
 
 from .rules import Rule
-
-
-def _later(
-    pattern: str,
-    what: str,
-    since: tuple[int, int] = (3, 10),
-    until: tuple[int, int] = (3, 99),
-    *,
-    backported: bool = False,
-) -> Rule:
-    return Rule(pattern, "later", f"{what} are not implemented yet", since, until, backported=backported)
 
 
 def _threadsafe_handle(test: str) -> Rule:
@@ -27,7 +15,6 @@ def _threadsafe_handle(test: str) -> Rule:
 
 
 EXPECTED_FAILURES: tuple[Rule, ...] = (
-    _later("test_sendfile.EPollEventLoopTests.*", "sendfile and sock_sendfile"),
     _threadsafe_handle("block_cancellation"),
     _threadsafe_handle("block_check_cancelled"),
     _threadsafe_handle("cancel_other_thread"),

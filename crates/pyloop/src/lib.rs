@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
+//! | `sockets` | the native half of `sock_*` |
 //! | `transport` | stream and datagram transports, listeners |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
@@ -13,6 +14,7 @@
 mod clock;
 mod core;
 mod py;
+mod sockets;
 mod sys;
 mod transport;
 
@@ -29,5 +31,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;
-    core::register(&module.py().get_type::<core::LoopCore>())
+    let loops = module.py().get_type::<core::LoopCore>();
+    sockets::register(&loops)?;
+    core::register(&loops)
 }

@@ -13,6 +13,7 @@ use timers::Entry;
 use super::exit;
 use super::sources::Source;
 use super::state::LoopCore;
+use super::watch::{self, Due};
 use crate::clock;
 use crate::py::errors::os_error;
 use crate::py::handle::Handle;
@@ -42,10 +43,7 @@ type Serve = fn(&Bound<'_, PyAny>, bool, bool) -> PyResult<()>;
 
 /// What an event asks for, with the references to do it.
 enum Ready {
-    Watcher {
-        reader: Option<Handle>,
-        writer: Option<Handle>,
-    },
+    Watcher([Option<Due>; 2]),
     Transport(Py<PyAny>, Serve),
     Listener(Py<transport::Listener>),
 }
@@ -224,9 +222,12 @@ impl Run<'_, '_> {
             };
             let py = self.object.py();
             match ready {
-                Ready::Watcher { reader, writer } => {
-                    for handle in [reader, writer].into_iter().flatten() {
-                        self.core.enqueue(py, handle)?;
+                Ready::Watcher(found) => {
+                    for due in found.into_iter().flatten() {
+                        match due {
+                            Due::Run(handle) => self.core.enqueue(py, handle)?,
+                            Due::Resolve(future) => watch::resolve(py, &future)?,
+                        }
                     }
                 }
                 Ready::Transport(transport, serve) => {
@@ -254,18 +255,9 @@ impl Run<'_, '_> {
         let py = self.object.py();
         let access = self.core.access(py)?;
         Ok(self.core.sources.with(&access, |sources| {
-            let (_, source) = sources.resolve(event.token())?;
+            let (fd, source) = sources.resolve(event.token())?;
             Some(match source {
-                Source::Watcher { reader, writer } => Ready::Watcher {
-                    reader: reader
-                        .as_ref()
-                        .filter(|_| event.readable())
-                        .and_then(|found| found.queue_watcher(py)),
-                    writer: writer
-                        .as_ref()
-                        .filter(|_| event.writable())
-                        .and_then(|found| found.queue_watcher(py)),
-                },
+                Source::Watcher { .. } => Ready::Watcher(watch::due(py, sources, fd, event)),
                 Source::Stream(stream) => Ready::Transport(stream.clone_ref(py), transport::serve),
                 Source::Datagram(datagram) => {
                     use transport::datagram::{serve, serve_soon};

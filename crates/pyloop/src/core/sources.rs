@@ -19,10 +19,10 @@ use crate::sys::socket::bad_descriptor;
 /// What a descriptor's readiness means.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// Callbacks of `add_reader` and `add_writer`.
+    /// Callbacks of `add_reader` and `add_writer`, and `sock_*` operations that wait.
     Watcher {
-        reader: Option<Handle>,
-        writer: Option<Handle>,
+        reader: Option<Watch>,
+        writer: Option<Watch>,
     },
     /// A stream transport.
     Stream(Py<PyAny>),
@@ -35,6 +35,32 @@ pub(crate) enum Source {
     },
     /// A listening socket.
     Listener(Py<crate::transport::Listener>),
+}
+
+/// Who hears of one direction of a watched descriptor.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    /// A callback, every time.
+    Callback(Handle),
+    /// An `asyncio.Future`, once.
+    Once(Py<PyAny>),
+}
+
+impl Watch {
+    /// Cancels a callback; a future is only let go of, as the selector of asyncio's loop would do.
+    pub(super) fn cancel(self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Callback(handle) => handle.cancel(py),
+            Self::Once(_) => Ok(()),
+        }
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Callback(handle) => handle.visit(visit),
+            Self::Once(future) => visit.call(future),
+        }
+    }
 }
 
 impl Source {
@@ -59,7 +85,7 @@ impl Source {
     /// Cancels what a watcher had; a transport or listener is only let go of.
     pub(super) fn cancel(self, py: Python<'_>) -> PyResult<()> {
         if let Self::Watcher { reader, writer } = self {
-            let cancel = |handle: Option<Handle>| handle.map_or(Ok(()), |handle| handle.cancel(py));
+            let cancel = |watch: Option<Watch>| watch.map_or(Ok(()), |watch| watch.cancel(py));
             return cancel(reader).and(cancel(writer));
         }
         Ok(())
@@ -68,8 +94,8 @@ impl Source {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Watcher { reader, writer } => {
-                for handle in [reader, writer].into_iter().flatten() {
-                    handle.visit(visit)?;
+                for watch in [reader, writer].into_iter().flatten() {
+                    watch.visit(visit)?;
                 }
                 Ok(())
             }

@@ -9,6 +9,7 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use reactor::{Reactor, Waker};
 use timers::Shard;
 
@@ -20,6 +21,7 @@ use crate::py::errors::os_error;
 use crate::py::handle::Handle;
 use crate::py::read_buffer::ReadBuffer;
 use crate::py::timer::TimerRef;
+use crate::sys::socket::Attempt;
 use crate::transport::datagram::Shared;
 
 /// The loop is closed.
@@ -173,6 +175,29 @@ impl LoopCore {
             // A write to the loop's own eventfd fails only if its counter is full: then the loop is awake already.
             let _ = waker.wake();
         }
+    }
+
+    /// Reads into the loop's buffer with `fill`, which must not run Python code; gives what was read.
+    ///
+    /// # Errors
+    /// `MemoryError`; `RuntimeError` on a thread that the loop does not run on (free-threaded builds).
+    pub(crate) fn read_with<'py>(
+        &self,
+        py: Python<'py>,
+        fill: impl FnOnce(&mut [u8]) -> Attempt<usize>,
+    ) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
+        let access = self.access(py)?;
+        let kept = self.read_buffer.with(&access, Option::take);
+        drop(access);
+        let mut buffer = match kept {
+            Some(kept) => kept.ready(py)?,
+            None => ReadBuffer::new(py)?,
+        };
+        let attempt = fill(buffer.memory(py)).map(|count| buffer.give(py, count));
+        let access = self.access(py)?;
+        self.read_buffer
+            .with(&access, |place| *place = Some(buffer));
+        Ok(attempt)
     }
 
     /// Moves the inbox to the end of the ready queue.

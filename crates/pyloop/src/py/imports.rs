@@ -50,6 +50,8 @@ imports! {
     transport_socket = "asyncio.trsock"."TransportSocket",
     /// A socket object that takes over an accepted, non-blocking descriptor.
     socket_from_descriptor = "pyloop._transports"."socket_from_descriptor",
+    /// The closed socket that `get_extra_info` shows of a connection that is over.
+    closed_socket = "pyloop._transports"."closed_socket",
     /// Reports an error that ends a transport.
     transport_failed = "pyloop._transports"."transport_failed",
     /// Logs a transport's event in debug mode.
@@ -83,6 +85,9 @@ imports! {
     resume_writing = "resume_writing",
     close = "close",
     fileno = "fileno",
+    gettimeout = "gettimeout",
+    done = "done",
+    set_result = "set_result",
     lose = "_call_connection_lost",
     start = "_start",
     task_factory = "_task_factory",

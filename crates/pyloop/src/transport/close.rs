@@ -178,9 +178,9 @@ pub(super) fn connection_lost(object: &Bound<'_, PyAny>, error: &Bound<'_, PyAny
 /// Closes the socket and empties the transport.
 fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
-    super::info::keep_addresses(object, stream)?;
+    super::info::keep_names(py, stream)?;
     let mut dropped = Vec::new();
-    let (socket, protocol, waiter, server) = stream.with(py, |state| {
+    let (socket, protocol, waiters, server) = stream.with(py, |state| {
         state.output.buffer.clear_into(&mut dropped);
         // A finalized transport may still be written to; its descriptor's number belongs to somebody else then.
         state.ending.closing = true;
@@ -188,7 +188,10 @@ fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         (
             std::mem::replace(&mut state.socket, Socket::Closed),
             state.protocol.take(),
-            state.output.empty_waiter.take(),
+            [
+                state.output.empty_waiter.take(),
+                state.output.room_waiter.take(),
+            ],
             state.about.server.take(),
         )
     })?;
@@ -206,16 +209,18 @@ fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         Socket::Closed => Ok(()),
     };
     drop((dropped, protocol));
-    if let Some(waiter) = waiter {
-        fail_waiter(
-            waiter.bind(py),
-            PyConnectionError::new_err("Connection is closed by peer"),
-        )?;
+    for waiter in waiters.into_iter().flatten() {
+        fail_waiter(waiter.bind(py), closed_by_peer())?;
     }
     if let Some(server) = server {
         imports(py).server_detach.call1(py, (server, object))?;
     }
     closed
+}
+
+/// What whoever waits for a transport hears when its connection is lost.
+pub(super) fn closed_by_peer() -> PyErr {
+    PyConnectionError::new_err("Connection is closed by peer")
 }
 
 /// Fails a future, unless it is done.

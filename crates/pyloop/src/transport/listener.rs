@@ -204,6 +204,7 @@ fn welcome(
             about: About {
                 extra: None,
                 peer,
+                names: None,
                 server: listener.server.as_ref().map(|server| server.clone_ref(py)),
             },
         })?;

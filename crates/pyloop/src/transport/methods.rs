@@ -233,6 +233,12 @@ methods! {
         Ok(waiter)
     }
 
+    WhenWritable c"_when_writable" c"_when_writable($self, /)\n--\n\nA future for the moment when the socket has room; for sendfile, between _make_empty_waiter() and _reset_empty_waiter()."
+    |object, args| {
+        args.expect("_when_writable", 0, 0)?;
+        write::when_writable(object)
+    }
+
     ResetEmptyWaiter c"_reset_empty_waiter" c"_reset_empty_waiter($self, /)\n--\n\nAllows writing again."
     |object, args| {
         args.expect("_reset_empty_waiter", 0, 0)?;
@@ -306,18 +312,38 @@ impl Getter for Extra {
     }
 }
 
-/// Makes the transport type over `asyncio.Transport` and adds it to the module.
+/// Whether the protocol was told to pause; asyncio's fallback of `sendfile` reads it.
+struct ProtocolPaused;
+impl Getter for ProtocolPaused {
+    const NAME: &'static CStr = c"_protocol_paused";
+    fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let paused = stream(object).with(py, |state| state.output.flow.is_paused())?;
+        Ok(pyo3::types::PyBool::new(py, paused).to_owned().into_any())
+    }
+}
+
+/// Makes the transport type and adds it to the module.
+///
+/// Its base is the `asyncio.Transport` that asyncio's own transports with flow control derive from: the fallback of
+/// `sendfile` takes no other.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let base = py
         .import("asyncio.transports")?
-        .getattr("Transport")?
+        .getattr("_FlowControlMixin")?
         .cast_into::<PyType>()?;
-    let getters = vec![getter::<TheLoop>(), getter::<Extra>()];
+    let getters = vec![
+        getter::<TheLoop>(),
+        getter::<Extra>(),
+        getter::<ProtocolPaused>(),
+    ];
     let kind = PayloadType::build(py, c"pyloop.StreamTransport", &base, table(), getters)?;
     super::pipe::register(module, &kind)?;
     let object = kind.object(py);
     object.setattr("_start_tls_compatible", true)?;
+    let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+    object.setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
     module.add("StreamTransport", object)?;
     set_kind(py, kind);
     Ok(())

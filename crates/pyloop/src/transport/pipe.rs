@@ -276,6 +276,7 @@ pub(crate) fn open_pipe<'py>(
             extra: Some(extra.unbind()),
             peer: None,
             server: None,
+            names: None,
         },
     })?;
     // From now on the descriptor is known to be taken.

@@ -2,7 +2,7 @@
 //!
 //! After a small read there is nothing more to ask the kernel for, and the reactor is level-triggered. After a large one there
 //! often is: it is continued into the rest of the buffer, and a peer that fills the buffer is read again at once, a
-//! bounded number of times. The memory is one buffer per loop ([`ReadBuffer`]), so that an idle connection holds none.
+//! bounded number of times. The memory is one buffer per loop (`py/read_buffer.rs`), so that an idle connection holds none.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
@@ -16,7 +16,7 @@ use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
-use crate::py::read_buffer::{READ_SIZE, ReadBuffer};
+use crate::py::read_buffer::READ_SIZE;
 use crate::sys::socket::{Attempt, bad_descriptor};
 
 /// A read of at least this length is probably a part of something larger, whose rest arrives while the first part is looked
@@ -100,22 +100,7 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
 
 fn receive<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
     let core = stream.owner.get();
-    let access = core.access(py)?;
-    let kept = core.read_buffer.with(&access, Option::take);
-    drop(access);
-    let mut buffer = match kept {
-        Some(kept) => kept.ready(py)?,
-        None => ReadBuffer::new(py)?,
-    };
-    let attempt = match receive_all(stream, buffer.memory(py)) {
-        Attempt::Done(count) => Attempt::Done(buffer.give(py, count)),
-        Attempt::WouldBlock => Attempt::WouldBlock,
-        Attempt::Failed(error) => Attempt::Failed(error),
-    };
-    let access = core.access(py)?;
-    core.read_buffer
-        .with(&access, |place| *place = Some(buffer));
-    Ok(attempt)
+    core.read_with(py, |memory| receive_all(stream, memory))
 }
 
 /// Receives until the kernel has no more, if what comes first is a large piece.

@@ -21,7 +21,7 @@ use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType, Visitor};
-use crate::sys::socket;
+use crate::sys::socket::{self, Name};
 
 /// A stream transport; the Python object around it is an `asyncio.Transport`.
 pub(crate) struct Stream {
@@ -80,6 +80,8 @@ pub(super) struct Output {
     pub(super) ended: bool,
     /// Resolved when the buffer is empty (`sendfile` waits for that).
     pub(super) empty_waiter: Option<Py<PyAny>>,
+    /// Resolved when the socket has room (`sendfile` waits for that, with the buffer empty).
+    pub(super) room_waiter: Option<Py<PyAny>>,
 }
 
 /// How far the transport's end has come.
@@ -95,7 +97,15 @@ pub(super) struct About {
     pub(super) extra: Option<Py<PyDict>>,
     /// The peer's address as `accept` gave it.
     pub(super) peer: Option<SocketAddr>,
+    /// What an accepted connection was called that is over, and never had a socket object.
+    pub(super) names: Option<Box<Names>>,
     pub(super) server: Option<Py<PyAny>>,
+}
+
+/// The two ends of a connection.
+pub(super) struct Names {
+    pub(super) local: Option<Name>,
+    pub(super) peer: Option<Name>,
 }
 
 static KIND: PyOnceLock<PayloadType<Stream>> = PyOnceLock::new();
@@ -120,6 +130,7 @@ impl Payload for Stream {
             visitor.object(object);
         }
         visitor.maybe(state.output.empty_waiter.as_ref());
+        visitor.maybe(state.output.room_waiter.as_ref());
         visitor.maybe(state.about.extra.as_ref());
         visitor.maybe(state.about.server.as_ref());
     }
@@ -133,6 +144,7 @@ impl Payload for Stream {
             (
                 state.protocol.take(),
                 state.output.empty_waiter.take(),
+                state.output.room_waiter.take(),
                 state.about.extra.take(),
                 state.about.server.take(),
             )
@@ -199,7 +211,7 @@ impl Stream {
             if reads {
                 wanted |= Interest::READABLE;
             }
-            if state.output.blocked {
+            if state.output.blocked || state.output.room_waiter.is_some() {
                 wanted |= Interest::WRITABLE;
             }
             (wanted, state.ending.lost > 0)
@@ -336,6 +348,7 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
                     blocked: false,
                     ended: false,
                     empty_waiter: None,
+                    room_waiter: None,
                 },
                 ending: Ending {
                     closing: false,
@@ -390,6 +403,7 @@ pub(crate) fn open<'py>(
         about: About {
             extra: Some(extra.unbind()),
             peer: None,
+            names: None,
             server: server.map(|server| server.clone().unbind()),
         },
     })?;

@@ -296,9 +296,17 @@ pub(super) fn send(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
 
 /// The reactor says that the socket has room again.
 pub(super) fn writable(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
-    let blocked = stream.with(object.py(), |state| {
-        state.output.blocked && state.ending.lost == 0
+    let py = object.py();
+    let (blocked, waiter) = stream.with(py, |state| {
+        let blocked = state.output.blocked && state.ending.lost == 0;
+        (blocked, state.output.room_waiter.take())
     })?;
+    if let Some(waiter) = waiter {
+        stream.update_interest(object)?;
+        imports(py)
+            .set_result_unless_cancelled
+            .call1(py, (waiter, py.None()))?;
+    }
     if blocked {
         send(object, stream)
     } else {
@@ -399,6 +407,29 @@ fn fail(object: &Bound<'_, PyAny>, stream: &Stream, error: std::io::Error) -> Py
         close::fail_waiter(waiter.bind(py), for_waiter)?;
     }
     Ok(())
+}
+
+/// A future for the moment when the socket has room: what `sendfile` waits for between two of its system calls.
+///
+/// # Errors
+/// `ConnectionError` if the connection is lost, as the future has then, too.
+pub(super) fn when_writable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    let stream = stream(object);
+    let waiter = stream.owner.bind(py).call_method0("create_future")?;
+    let kept = waiter.clone().unbind();
+    let (lost, previous) = stream.with(py, |state| {
+        if state.ending.lost > 0 {
+            return (true, Some(kept));
+        }
+        (false, state.output.room_waiter.replace(kept))
+    })?;
+    drop(previous);
+    if lost {
+        return Err(close::closed_by_peer());
+    }
+    stream.update_interest(object)?;
+    Ok(waiter)
 }
 
 /// `transport.write_eof()`: half a close, after what was written.
