@@ -20,9 +20,6 @@ from . import _compat
 from ._pyloop import LoopCore
 from ._reaper import REAPER
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 
 class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     """A child process and its pipes; pipes and protocol calls are asyncio's own."""
@@ -51,13 +48,10 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
 
     def _watch_exit(self, loop: SubprocessMethods) -> None:
         """Begins to wait for the end of the child."""
-        pidfd_open: Callable[[int], int] | None = getattr(os, "pidfd_open", None)
-        descriptor = None
-        if pidfd_open is not None:
-            # An older kernel, a sandbox, or out of descriptors: the child runs, and its end must be seen.
-            with contextlib.suppress(OSError):
-                descriptor = pidfd_open(self._pid)
-        if descriptor is None:
+        try:
+            descriptor = os.pidfd_open(self._pid)
+        except (AttributeError, OSError):
+            # Another system, an older kernel, a sandbox, or out of descriptors: the child runs, its end must be seen.
             REAPER.watch(loop, self._pid, self._reap_by_number)
             return
         self._exit_descriptor = descriptor
@@ -112,8 +106,6 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
 
 def _exit_code(process: subprocess.Popen[bytes], descriptor: int) -> int:
     """Takes the exit code of a child that has ended."""
-    if not hasattr(os, "P_PIDFD"):
-        return _exit_code_by_number(process)
     try:
         # Not by number: should somebody else have taken the status, it may be another child's by now.
         result = os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
@@ -141,6 +133,9 @@ def _exit_code_taken(process: subprocess.Popen[bytes]) -> int:
     return 255
 
 
+_NO_WATCHER = contextlib.nullcontext()
+
+
 class SubprocessMethods(LoopCore, base_events.BaseEventLoop):
     """What `subprocess_exec` and `subprocess_shell` of the base class need."""
 
@@ -161,8 +156,12 @@ class SubprocessMethods(LoopCore, base_events.BaseEventLoop):
         extra: Any = None,
         **kwargs: Any,
     ) -> SubprocessTransport:
-        def spawn(waiter: asyncio.Future[None]) -> SubprocessTransport:
-            return SubprocessTransport(
+        watcher = _compat.child_watcher()
+        with _NO_WATCHER if watcher is None else watcher as entered:
+            if watcher is not None and not _compat.is_active(watcher, entered):
+                raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
+            waiter = self.create_future()
+            transport = SubprocessTransport(
                 self,
                 protocol,
                 args,
@@ -175,20 +174,19 @@ class SubprocessMethods(LoopCore, base_events.BaseEventLoop):
                 extra=extra,
                 **kwargs,
             )
-
-        waiter = self.create_future()
-        watcher = _compat.child_watcher()
-        if watcher is None:
-            transport = spawn(waiter)
-            transport._watch_exit(self)
-            await _connected(transport, waiter)
-            return transport
-        with watcher as entered:
-            if not _compat.is_active(watcher, entered):
-                raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
-            transport = spawn(waiter)
-            watcher.add_child_handler(transport.get_pid(), self._child_watcher_callback, transport)
-            await _connected(transport, waiter)
+            if watcher is None:
+                transport._watch_exit(self)
+            else:
+                watcher.add_child_handler(transport.get_pid(), self._child_watcher_callback, transport)
+            try:
+                await waiter
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except BaseException:
+                # A failure or cancellation before the pipes are there ends the child.
+                transport.close()
+                await asyncio.shield(transport._wait())
+                raise
         return transport
 
     def _child_watcher_callback(self, _pid: int, returncode: int, transport: SubprocessTransport) -> None:
@@ -200,15 +198,3 @@ class SubprocessMethods(LoopCore, base_events.BaseEventLoop):
             self._remove_reader(descriptor)
             os.close(descriptor)
         self._exit_descriptors.clear()
-
-
-async def _connected(transport: SubprocessTransport, waiter: asyncio.Future[None]) -> None:
-    """Waits for the pipes of a child; a failure or cancellation in between ends the child."""
-    try:
-        await waiter
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException:
-        transport.close()
-        await asyncio.shield(transport._wait())
-        raise
