@@ -8,7 +8,17 @@ import socket
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
-from .support import turns
+import pytest
+
+from .support import Loop, turns
+
+
+def require_pausing(loop: Loop) -> None:
+    """Skips where asyncio's own datagram transports cannot pause: they learned it with Python 3.12."""
+    if type(loop).__module__.startswith("asyncio"):
+        own = asyncio.selector_events._SelectorDatagramTransport  # type: ignore[attr-defined]
+        if own.pause_reading is asyncio.Transport.pause_reading:
+            pytest.skip("asyncio's datagram transports cannot pause on this Python")
 
 
 class Datagrams(asyncio.DatagramProtocol):

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .datagram_support import Datagrams, Echo, endpoint, full_pair, plain_socket, receive_from
+from .datagram_support import Datagrams, Echo, endpoint, full_pair, plain_socket, receive_from, require_pausing
 from .support import Loop, open_descriptors, run, turn, turns, until
 
 REPETITIONS = 1000
@@ -74,6 +74,8 @@ def test_an_oversized_datagram_is_an_error_and_the_others_arrive(loop: Loop) -> 
 
 
 def test_a_socket_closed_behind_the_transport_is_an_error_of_each_datagram(loop: Loop) -> None:
+    require_pausing(loop)
+
     async def main() -> None:
         ours = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         ours.bind(("127.0.0.1", 0))
@@ -329,6 +331,8 @@ def test_an_interrupt_leaves_the_run_and_loses_no_datagram(loop: Loop, interrupt
 
 
 def test_a_pause_in_the_middle_of_a_burst_holds_the_rest(loop: Loop) -> None:
+    require_pausing(loop)
+
     class Pausing(Datagrams):
         def datagram_received(self, data: bytes, addr: Any) -> None:
             super().datagram_received(data, addr)
@@ -359,6 +363,8 @@ def test_a_pause_in_the_middle_of_a_burst_holds_the_rest(loop: Loop) -> None:
 
 
 def test_what_was_held_is_dropped_by_close(loop: Loop) -> None:
+    require_pausing(loop)
+
     class Pausing(Datagrams):
         def datagram_received(self, data: bytes, addr: Any) -> None:
             super().datagram_received(data, addr)
@@ -548,6 +554,9 @@ async def never_bound(_server: Any) -> None:
 def test_a_thousand_endpoints_leave_no_descriptors_and_no_memory(
     loop: Loop, life: Callable[[Any], Awaitable[None]]
 ) -> None:
+    if life is paused_with_a_rest:
+        require_pausing(loop)
+
     async def main() -> tuple[int, int]:
         server, _ = await loop.create_datagram_endpoint(ForgetfulEcho, local_addr=("127.0.0.1", 0))
         name = server.get_extra_info("sockname")
