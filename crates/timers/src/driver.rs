@@ -10,12 +10,17 @@
 //! driver in a child, without touching anything of the old one. The child learns about a shard that was handed
 //! over before the fork when the shard is announced or handed over again.
 
+mod ownerless;
 mod process;
 mod sleeper;
 mod task;
 
 use std::io;
 use std::sync::Arc;
+
+use tokio::runtime::Handle;
+
+pub use ownerless::Timer;
 
 use crate::attend::{Attendance, Attendant};
 use crate::node::Deadline;
@@ -54,4 +59,37 @@ pub fn scheduled() -> usize {
 /// Whether the driver's thread has been started in this process.
 pub fn is_running() -> bool {
     process::current().wheel().alarm().is_started()
+}
+
+/// Has the driver fire a timer at its deadline.
+///
+/// To be called once per timer: its node does not come back from expiry. A timer whose node is cancelled already is dropped.
+///
+/// # Errors
+/// As [`hand_over`]; the timer stays armed, and fires if the driver can be started later.
+pub fn arm(timer: Arc<dyn Timer>) -> io::Result<()> {
+    let process = process::current();
+    process.ownerless().arm(process.wheel(), timer)
+}
+
+/// Cancels a timer and lets go of it; whether this call did it.
+///
+/// False if it had been cancelled, or has been taken to be fired: [`Timer::fire`] may then still be under way.
+pub fn disarm(timer: &Arc<dyn Timer>) -> bool {
+    process::current().ownerless().disarm(timer)
+}
+
+/// The number of timers that [`arm`] has filed and that are still pending.
+pub fn armed() -> usize {
+    process::current().ownerless().len()
+}
+
+/// The runtime of the driver's thread, which is started if it does not run yet.
+///
+/// For short tasks that serve timers: the thread has no other, and whatever blocks it makes every timer late.
+///
+/// # Errors
+/// If the driver had to be started and the system refused the thread or a descriptor.
+pub fn runtime() -> io::Result<Handle> {
+    process::current().wheel().alarm().runtime().cloned()
 }

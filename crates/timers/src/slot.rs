@@ -42,6 +42,8 @@ pub(crate) struct Due<'a, E> {
     pub(crate) now: Deadline,
     /// Receives expired entries in (deadline, sequence) order.
     out: &'a mut Vec<E>,
+    /// The length of `out` at the beginning.
+    before: usize,
     /// Due items in no order; all of them come after what is in `out` already.
     pub(crate) loose: Vec<Item<E>>,
     /// Cancelled entries found on the way: dropping one may run foreign code, which must wait for the unlock.
@@ -52,14 +54,20 @@ impl<'a, E: Entry> Due<'a, E> {
     pub(crate) fn new(now: Deadline, out: &'a mut Vec<E>) -> Self {
         Self {
             now,
+            before: out.len(),
             out,
             loose: Vec::new(),
             cancelled: Vec::new(),
         }
     }
 
+    /// The number of entries that have been given out so far, in order.
+    pub(crate) fn settled(&self) -> usize {
+        self.out.len() - self.before
+    }
+
     /// Takes the smallest remaining item.
-    fn take(&mut self, item: Item<E>) {
+    pub(crate) fn take(&mut self, item: Item<E>) {
         if self.loose.is_empty() {
             self.settle(item.entry);
         } else {
@@ -186,6 +194,15 @@ impl<E: Entry> Slot<E> {
             due.take(self.take_at(0));
         }
         self.shrink();
+    }
+
+    /// Takes the smallest item out of an ordered slot, if it is due.
+    pub(crate) fn pop_due(&mut self, now: Deadline) -> Option<Item<E>> {
+        debug_assert!(self.ordered || self.items.is_empty());
+        self.items.first().filter(|item| item.is_due(now))?;
+        let item = self.take_at(0);
+        self.shrink();
+        Some(item)
     }
 
     /// Guesses from a sample whether an eighth or more of the slot is due. Wrong guesses cost time only.

@@ -139,17 +139,38 @@ impl<E: Entry> Slots<E> {
         self.compact();
     }
 
-    /// Takes out everything, in no order.
-    pub(crate) fn drain(&mut self) -> Vec<E> {
-        let slots = std::mem::replace(
+    /// Moves up to `limit` of what is due at `due.now` into `due`, the earliest first.
+    ///
+    /// One by one from the front's heap: for callers that have room for few.
+    pub(crate) fn take_some(&mut self, due: &mut Due<'_, E>, limit: usize) {
+        while due.settled() < limit
+            && let Some(front) = self.front
+            && let Some(item) = self.slot_mut(front).pop_due(due.now)
+        {
+            self.len -= 1;
+            due.take(item);
+            if self.slot(front).is_empty() {
+                self.retire(front);
+            }
+        }
+        self.compact();
+    }
+
+    /// Leaves an empty structure behind, and returns what was in it. Moves no entry.
+    pub(crate) fn take(&mut self) -> Self {
+        std::mem::replace(
             self,
             Self {
                 sequence: self.sequence,
                 ..Self::new()
             },
-        );
-        let mut entries = Vec::with_capacity(slots.len);
-        for slot in slots.slab {
+        )
+    }
+
+    /// All entries, in no order.
+    pub(crate) fn into_entries(self) -> Vec<E> {
+        let mut entries = Vec::with_capacity(self.len);
+        for slot in self.slab {
             entries.extend(slot.into_items().into_iter().map(|item| item.entry));
         }
         entries

@@ -17,6 +17,8 @@ enum Operation {
     Abandon(usize),
     CancelFirst,
     Expire(Deadline),
+    /// Expires at most so many.
+    ExpireSome(Deadline, usize),
     Drain,
 }
 
@@ -41,6 +43,7 @@ fn operations() -> impl Strategy<Value = Operation> {
         2 => any::<usize>().prop_map(Operation::Abandon),
         4 => Just(Operation::CancelFirst),
         3 => deadlines().prop_map(Operation::Expire),
+        3 => (deadlines(), 0..9_usize).prop_map(|(now, limit)| Operation::ExpireSome(now, limit)),
         1 => Just(Operation::Drain),
     ]
 }
@@ -71,16 +74,25 @@ impl Model {
     }
 
     fn expire(&mut self, now: Deadline) -> Vec<usize> {
-        let (due, rest) = self
-            .0
-            .iter()
-            .partition(|entry| entry.0 <= now && entry.0 != NEVER);
-        self.0 = rest;
-        let due: Vec<(Deadline, usize, bool)> = due;
-        due.into_iter()
-            .filter(|entry| !entry.2)
-            .map(|entry| entry.1)
-            .collect()
+        self.expire_some(now, usize::MAX)
+    }
+
+    /// Cancelled entries do not count, but leave with those after which they come.
+    fn expire_some(&mut self, now: Deadline, limit: usize) -> Vec<usize> {
+        let mut labels = Vec::new();
+        // Where all fit, all that is due leaves, cancelled or not.
+        let all = self.0.len() <= limit;
+        while let Some(&(deadline, label, cancelled)) = self.0.first()
+            && deadline <= now
+            && deadline != NEVER
+            && (all || labels.len() < limit)
+        {
+            self.0.remove(0);
+            if !cancelled {
+                labels.push(label);
+            }
+        }
+        labels
     }
 }
 
@@ -90,6 +102,15 @@ fn cancel(shard: &Shard<Held>, timer: &Held, model: &mut Model, pending: bool) {
     assert_eq!(
         shard.remove(timer).map(|removed| removed.label()),
         present.then_some(timer.label())
+    );
+}
+
+fn check_expired(out: &[Held], expected: &[usize]) {
+    let labels: Vec<usize> = out.iter().map(Held::label).collect();
+    assert_eq!(labels, expected);
+    assert!(
+        out.iter()
+            .all(|timer| !timer.node().is_pending() && !timer.node().is_cancelled())
     );
 }
 
@@ -119,12 +140,12 @@ fn step(shard: &Shard<Held>, model: &mut Model, made: &mut Vec<Held>, operation:
         Operation::Expire(now) => {
             let mut out = Vec::new();
             shard.expire(now, &mut out);
-            let labels: Vec<usize> = out.iter().map(Held::label).collect();
-            assert_eq!(labels, model.expire(now));
-            assert!(
-                out.iter()
-                    .all(|timer| !timer.node().is_pending() && !timer.node().is_cancelled())
-            );
+            check_expired(&out, &model.expire(now));
+        }
+        Operation::ExpireSome(now, limit) => {
+            let mut out = Vec::new();
+            shard.expire_some(now, limit, &mut out);
+            check_expired(&out, &model.expire_some(now, limit));
         }
         Operation::Drain => {
             let mut labels: Vec<usize> = shard.drain().iter().map(Held::label).collect();
@@ -165,6 +186,8 @@ proptest! {
             30 => (0..2_000_000_u64).prop_map(Operation::Insert),
             3 => any::<usize>().prop_map(Operation::Cancel),
             1 => (0..2_000_000_u64).prop_map(Operation::Expire),
+            1 => (0..2_000_000_u64, 0..60_usize)
+                .prop_map(|(now, limit)| Operation::ExpireSome(now, limit)),
         ], 200..900),
     ) {
         let (shard, mut model, mut made) = (Shard::new(), Model::default(), Vec::new());

@@ -1,13 +1,14 @@
 //! The driver of the current process, replaced in a child after a fork.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Weak};
+use std::sync::{Arc, OnceLock, Weak};
 
 use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
+use tokio::runtime::Handle;
 use tokio::sync::Notify;
 
+use super::ownerless::Ownerless;
 use super::task;
 use crate::wheel::{Alarm, Wheel};
 
@@ -20,9 +21,15 @@ static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
 pub(super) struct Process {
     id: u32,
     wheel: Wheel<Starter>,
+    ownerless: Arc<Ownerless>,
 }
 
 impl Process {
+    /// The timers that no loop owns.
+    pub(super) fn ownerless(&self) -> &Arc<Ownerless> {
+        &self.ownerless
+    }
+
     pub(super) fn wheel(&self) -> &Wheel<Starter> {
         &self.wheel
     }
@@ -39,6 +46,7 @@ pub(super) fn current() -> Arc<Process> {
                 let made = Arc::new_cyclic(|process| Process {
                     id,
                     wheel: Wheel::new(Starter::new(process.clone())),
+                    ownerless: Ownerless::new(),
                 });
                 CURRENT.compare_and_swap(&stale, Some(made));
                 // An ancestor's driver may hold locks for ever, and its thread is not here: it is never torn down.
@@ -53,8 +61,8 @@ pub(super) fn current() -> Arc<Process> {
 pub(super) struct Starter {
     process: Weak<Process>,
     notify: Arc<Notify>,
-    /// Whether the thread runs. Written under `starting` (release), read anywhere (acquire).
-    started: AtomicBool,
+    /// The thread's runtime, from when it runs on. Written under `starting`.
+    runtime: OnceLock<Handle>,
     /// Held while the thread is being started, so that there is one.
     starting: Mutex<()>,
 }
@@ -64,35 +72,36 @@ impl Starter {
         Self {
             process,
             notify: Arc::new(Notify::new()),
-            started: AtomicBool::new(false),
+            runtime: OnceLock::new(),
             starting: Mutex::new(()),
         }
     }
 
     pub(super) fn is_started(&self) -> bool {
-        self.started.load(Ordering::Acquire)
+        self.runtime.get().is_some()
     }
 
-    fn start(&self) -> io::Result<()> {
+    /// The runtime of the driver's thread, which is started first if need be.
+    pub(super) fn runtime(&self) -> io::Result<&Handle> {
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
+        }
         let _guard = self.starting.lock();
-        if self.is_started() {
-            return Ok(());
+        if let Some(runtime) = self.runtime.get() {
+            return Ok(runtime);
         }
         let process = self
             .process
             .upgrade()
             .expect("a wheel is called through its process");
-        task::spawn(process, Arc::clone(&self.notify))?;
-        self.started.store(true, Ordering::Release);
-        Ok(())
+        let runtime = task::spawn(process, Arc::clone(&self.notify))?;
+        Ok(self.runtime.get_or_init(|| runtime))
     }
 }
 
 impl Alarm for Starter {
     fn ring(&self) -> io::Result<()> {
-        if !self.is_started() {
-            self.start()?;
-        }
+        self.runtime()?;
         // Kept as a permit if the task is not waiting yet.
         self.notify.notify_one();
         Ok(())

@@ -7,24 +7,24 @@ use std::sync::{Arc, mpsc};
 use std::task::Poll;
 use std::thread;
 
-use tokio::runtime::{Builder, Runtime};
+use tokio::runtime::{Builder, Handle, Runtime};
 use tokio::sync::Notify;
 
 use super::process::Process;
 use super::sleeper::Sleeper;
 use crate::clock;
 
-/// Starts the thread; returns once it has all that it needs from the system.
+/// Starts the thread; returns its runtime once it has all that it needs from the system.
 ///
 /// # Errors
 /// If the system refuses the thread, the runtime's descriptors or the timer's.
-pub(super) fn spawn(process: Arc<Process>, notify: Arc<Notify>) -> io::Result<()> {
+pub(super) fn spawn(process: Arc<Process>, notify: Arc<Notify>) -> io::Result<Handle> {
     let (report, outcome) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("pyloop-driver".into())
         .spawn(move || match prepare() {
             Ok((runtime, sleeper)) => {
-                let _ = report.send(Ok(())); // The receiver waits below.
+                let _ = report.send(Ok(runtime.handle().clone())); // The receiver waits below.
                 runtime.block_on(attend(&process, &notify, sleeper));
             }
             Err(error) => {

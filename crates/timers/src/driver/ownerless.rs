@@ -1,0 +1,101 @@
+//! Timers that no loop owns: one shard for all of them, fired on the driver's thread.
+//!
+//! Any thread arms and disarms. The shard belongs to the process's wheel and is handed to the driver when it gets
+//! its first timer.
+
+use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Weak};
+
+use crate::attend::{Attendance, Attended};
+use crate::clock;
+use crate::node::{Deadline, Entry, Node};
+use crate::shard::Shard;
+use crate::wheel::{Alarm, Wheel};
+
+/// A timer that the driver fires.
+///
+/// [`Timer::node`] and [`Timer::deadline`] are called with the shard locked: they read a field, and always answer the same.
+pub trait Timer: Send + Sync {
+    /// The state embedded in the timer.
+    fn node(&self) -> &Node;
+    /// When the timer is due.
+    fn deadline(&self) -> Deadline;
+    /// Does what is due. Called once, on the driver's thread, with no lock held, never before the deadline.
+    ///
+    /// Must not block: all other timers wait meanwhile. A panic ends this call only.
+    fn fire(self: Arc<Self>);
+}
+
+/// What the shard keeps of a timer.
+struct Armed(Arc<dyn Timer>);
+
+impl Entry for Armed {
+    fn node(&self) -> &Node {
+        self.0.node()
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.0.deadline()
+    }
+}
+
+/// The shard of the timers that no loop owns.
+pub(super) struct Ownerless {
+    shard: Shard<Armed>,
+    attendance: Arc<Attendance>,
+}
+
+impl Ownerless {
+    pub(super) fn new() -> Arc<Self> {
+        Arc::new_cyclic(|this: &Weak<Self>| Self {
+            shard: Shard::new(),
+            attendance: Attendance::new(this.clone()),
+        })
+    }
+
+    /// Files a timer, and tells the driver if it is the earliest.
+    pub(super) fn arm<A: Alarm>(&self, wheel: &Wheel<A>, timer: Arc<dyn Timer>) -> io::Result<()> {
+        if self.shard.insert(Armed(timer)) {
+            wheel.hand_over(&self.attendance)?;
+        }
+        Ok(())
+    }
+
+    /// Cancels a timer; whether this call did it.
+    pub(super) fn disarm(&self, timer: &Arc<dyn Timer>) -> bool {
+        let won = timer.node().cancel();
+        if won {
+            drop(self.shard.remove(&Armed(Arc::clone(timer))));
+        }
+        won
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.shard.len()
+    }
+}
+
+impl Attended for Ownerless {
+    fn next_deadline(&self) -> Option<Deadline> {
+        self.shard.next_deadline()
+    }
+
+    fn due(&self, _deadline: Deadline) {
+        let mut out = Vec::new();
+        self.shard.expire(clock::now(), &mut out);
+        for Armed(timer) in out {
+            // The panic hook has reported it; the other timers are due all the same.
+            let _ = catch_unwind(AssertUnwindSafe(|| timer.fire()));
+        }
+    }
+}
+
+impl std::fmt::Debug for Ownerless {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("Ownerless")
+            .field("timers", &self.shard.len())
+            .finish_non_exhaustive()
+    }
+}

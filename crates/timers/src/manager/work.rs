@@ -1,0 +1,255 @@
+//! The manager's task: carries out commands, and ends the manager.
+
+use std::collections::{HashSet, VecDeque, hash_set};
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+use std::vec;
+
+use tokio::task;
+use tokio_util::sync::CancellationToken;
+use tracing::Instrument;
+
+use super::handle::TimerHandle;
+use super::shared::{Shared, Step};
+use super::timer::{ByName, Held};
+use crate::driver;
+
+/// So many cancelled timers are freed before the task looks at its commands again: some 100 us.
+const FREED_AT_ONCE: usize = 1024;
+
+/// A service of named timers; see the [module](super).
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use timers::{TimerEvent, TimerManager};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+/// let (manager, timers) =
+///     TimerManager::new("sessions", Duration::ZERO, 64, 64, CancellationToken::new());
+/// let task = tokio::spawn(manager.run());
+/// timers.set_timer("a", Duration::from_millis(2)).await?;
+/// timers.set_timer("b", Duration::from_millis(1)).await?;
+/// for expected in ["b", "a"] {
+///     let event = timers.recv_event().await;
+///     assert_eq!(event, Some(TimerEvent::TimerExpired { name: expected.into() }));
+/// }
+/// timers.shutdown().await?;
+/// assert_eq!(timers.recv_event().await, None);
+/// task.await??;
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+/// ```
+#[must_use = "a manager does nothing unless it is run"]
+pub struct TimerManager {
+    shared: Arc<Shared>,
+    token: CancellationToken,
+}
+
+/// Why a manager has ended.
+#[derive(Clone, Copy, Debug)]
+enum End {
+    Shutdown,
+    NoHandles,
+    Token,
+    /// The manager was dropped, or its task aborted.
+    Dropped,
+}
+
+impl TimerManager {
+    /// A manager, to be run, and a handle for its timers.
+    ///
+    /// `heartbeat_interval` is a tolerance: zero expires each timer exactly; otherwise those that are due within one such time
+    /// expire together at its end, never early and that much late at most. The buffers hold at least one command and one event;
+    /// `command_buffer_size` bounds what is accepted and not yet carried out, `event_buffer_size` what has expired and is not
+    /// yet received: further expiries wait in the wheel. Cancelling the token ends the manager as a shutdown does, without
+    /// waiting for a place in the command buffer.
+    pub fn new(
+        name: impl Into<String>,
+        heartbeat_interval: Duration,
+        command_buffer_size: usize,
+        event_buffer_size: usize,
+        cancellation_token: CancellationToken,
+    ) -> (Self, TimerHandle) {
+        let shared = Shared::new(
+            name.into(),
+            heartbeat_interval,
+            command_buffer_size,
+            event_buffer_size,
+        );
+        let manager = Self {
+            shared: Arc::clone(&shared),
+            token: cancellation_token,
+        };
+        (manager, TimerHandle::new(shared))
+    }
+
+    /// The manager's name.
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Carries commands out until the manager is shut down, the token is cancelled or no handle is left.
+    ///
+    /// To be spawned as one task. If it is dropped before its end, the manager is closed in the same way.
+    ///
+    /// # Errors
+    /// If the driver had to be started and the system refused the thread or a descriptor. The manager is closed then.
+    pub async fn run(self) -> io::Result<()> {
+        let span = self.shared.span.clone();
+        self.work().instrument(span).await
+    }
+
+    async fn work(self) -> io::Result<()> {
+        tracing::debug!("started");
+        let end = self.token.run_until_cancelled(self.carry_out()).await;
+        self.close(match end {
+            None => End::Token,
+            Some(end) => end?,
+        });
+        Ok(())
+    }
+
+    async fn carry_out(&self) -> io::Result<End> {
+        let mut steps = Vec::new();
+        let mut debris = Debris::default();
+        loop {
+            // Senders that never pause must not keep the task from yielding.
+            task::consume_budget().await;
+            let closing = self.shared.take_steps(&mut steps);
+            if steps.is_empty() {
+                if closing {
+                    return Ok(End::NoHandles);
+                }
+                if debris.free_some() {
+                    task::yield_now().await;
+                } else {
+                    self.shared.work.notified().await;
+                }
+                continue;
+            }
+            if self.shared.apply(&mut steps, &mut debris)? {
+                return Ok(End::Shutdown);
+            }
+        }
+    }
+
+    fn close(&self, end: End) {
+        if self.shared.close() {
+            tracing::debug!(parent: &self.shared.span, ?end, "stopped");
+        }
+    }
+}
+
+impl Drop for TimerManager {
+    fn drop(&mut self) {
+        self.close(End::Dropped);
+    }
+}
+
+impl std::fmt::Debug for TimerManager {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TimerManager")
+            .field("name", &self.shared.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    /// Takes all that is in the command buffer, and frees its places; whether no more will come.
+    fn take_steps(&self, steps: &mut Vec<Step>) -> bool {
+        let mut state = self.state.lock();
+        std::mem::swap(&mut state.steps, steps);
+        let closing = state.closing;
+        drop(state);
+        self.places.add_permits(steps.len());
+        closing
+    }
+
+    /// Carries out the steps in order, up to a shutdown; whether there was one.
+    fn apply(&self, steps: &mut Vec<Step>, debris: &mut Debris) -> io::Result<bool> {
+        let mut earliest = false;
+        let mut shutdown = false;
+        for step in steps.drain(..) {
+            match step {
+                Step::Set(timer, replaced) => {
+                    self.take_out(replaced);
+                    earliest |= self.shard.insert(Held(timer));
+                }
+                Step::Remove(found) => self.take_out(found),
+                // All that was set before this step is in the shard by now, and nothing else.
+                Step::Clear(living) => debris.add(living, self.shard.drain()),
+                // The last step: nothing is accepted after it.
+                Step::Shutdown => shutdown = true,
+            }
+        }
+        if earliest && !shutdown {
+            driver::hand_over(&self.attendance)?;
+        }
+        Ok(shutdown)
+    }
+
+    fn take_out(&self, timer: Option<Arc<super::timer::Timer>>) {
+        if let Some(timer) = timer {
+            drop(self.shard.remove(&Held(timer)));
+        }
+    }
+
+    /// Ends the manager: no command, no expiry after this one. False if it had ended.
+    fn close(&self) -> bool {
+        self.places.close();
+        let mut steps = Vec::new();
+        let mut debris = Debris::default();
+        let mut state = self.state.lock();
+        if state.closed {
+            return false;
+        }
+        state.closing = true;
+        std::mem::swap(&mut state.steps, &mut steps);
+        drop(state);
+        // What was accepted and is due already counts as expired. A shutdown among the steps asks for no driver.
+        steps.push(Step::Shutdown);
+        let _ = self.apply(&mut steps, &mut debris); // Does not fail without the driver.
+        driver::take_back(&self.attendance);
+        let mut state = self.state.lock();
+        let unfinished = self.close_events(&mut state);
+        drop(state);
+        drop(unfinished);
+        drop(self.shard.drain());
+        self.arrivals.notify_waiters();
+        true
+    }
+}
+
+/// Cancelled timers that wait to be freed: freeing a million takes a tenth of a second.
+#[derive(Default)]
+struct Debris {
+    names: VecDeque<hash_set::IntoIter<ByName>>,
+    entries: VecDeque<vec::IntoIter<Held>>,
+}
+
+impl Debris {
+    fn add(&mut self, living: HashSet<ByName>, entries: Vec<Held>) {
+        self.names.push_back(living.into_iter());
+        self.entries.push_back(entries.into_iter());
+    }
+
+    /// Frees some of them; false if there were none.
+    fn free_some(&mut self) -> bool {
+        fn some<T, I: Iterator<Item = T>>(queue: &mut VecDeque<I>) -> bool {
+            let Some(first) = queue.front_mut() else {
+                return false;
+            };
+            if first.by_ref().take(FREED_AT_ONCE).count() == 0 {
+                queue.pop_front();
+            }
+            true
+        }
+        some(&mut self.names) || some(&mut self.entries)
+    }
+}

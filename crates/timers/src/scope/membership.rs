@@ -1,0 +1,359 @@
+//! A scope as its owner sees it.
+
+use std::pin::pin;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+use tokio::task;
+
+use super::registration::{Plan, TimerFired, TimerInfo, TimerRegistration};
+use super::turns::{Ring, Turns};
+use crate::clock;
+use crate::error::TimerError;
+
+/// The timers of one owner; see the [module](super).
+///
+/// A new scope is detached. Attached, it takes timers; detaching or dropping it cancels them all, and nothing of them is
+/// received any more. It can then be attached again. All methods may be called from any thread.
+///
+/// # Examples
+/// ```
+/// use std::time::Duration;
+///
+/// use timers::TimerScope;
+///
+/// # async fn example() -> Result<(), timers::TimerError> {
+/// let scope = TimerScope::new("session 7");
+/// scope.attach();
+/// scope.register_periodic("ping", Duration::from_millis(1), 42)?;
+/// let fired = scope.recv().await.expect("the scope is attached");
+/// assert_eq!((fired.owner, &*fired.timer_name, fired.callback_data), ("session 7", "ping", 42));
+/// scope.detach();
+/// assert_eq!(scope.recv().await, None);
+/// # Ok(())
+/// # }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(example()).unwrap();
+/// ```
+pub struct TimerScope<O, D> {
+    owner: O,
+    shared: Arc<Shared<D>>,
+}
+
+struct Shared<D> {
+    state: Mutex<State<D>>,
+    /// Tells receivers that something is due, or that the scope was detached.
+    arrivals: Notify,
+}
+
+/// Attached or not; a detached scope remembers the number of the next turn only.
+enum State<D> {
+    Attached(Turns<D>),
+    Detached(u64),
+}
+
+impl<D> State<D> {
+    /// # Errors
+    /// [`TimerError::NotAttached`].
+    fn attached(&mut self) -> Result<&mut Turns<D>, TimerError> {
+        match self {
+            Self::Attached(turns) => Ok(turns),
+            Self::Detached(_) => Err(TimerError::NotAttached),
+        }
+    }
+}
+
+impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
+    /// The scope of `owner`, not attached yet.
+    pub fn new(owner: O) -> Self {
+        Self {
+            owner,
+            shared: Arc::new(Shared {
+                state: Mutex::new(State::Detached(1)),
+                arrivals: Notify::new(),
+            }),
+        }
+    }
+
+    /// Whose timers they are.
+    pub fn owner(&self) -> &O {
+        &self.owner
+    }
+
+    /// Lets the scope take timers. Does nothing if it is attached already.
+    pub fn attach(&self) {
+        let mut state = self.shared.state.lock();
+        if let State::Detached(next) = *state {
+            *state = State::Attached(Turns::new(next));
+        }
+    }
+
+    /// Whether the scope takes timers.
+    pub fn is_attached(&self) -> bool {
+        matches!(*self.shared.state.lock(), State::Attached(_))
+    }
+
+    /// Registers a timer that fires once, after `due_time`.
+    ///
+    /// # Errors
+    /// As [`TimerScope::register_timer`].
+    pub fn register_one_shot(
+        &self,
+        name: impl Into<String>,
+        due_time: Duration,
+        callback_data: D,
+    ) -> Result<(), TimerError> {
+        self.register_timer(TimerRegistration::one_shot(name, due_time, callback_data))
+    }
+
+    /// Registers a timer that fires every `interval`, first after one of them.
+    ///
+    /// # Errors
+    /// As [`TimerScope::register_timer`].
+    pub fn register_periodic(
+        &self,
+        name: impl Into<String>,
+        interval: Duration,
+        callback_data: D,
+    ) -> Result<(), TimerError> {
+        self.register_timer(TimerRegistration::periodic(name, interval, callback_data))
+    }
+
+    /// Registers a timer.
+    ///
+    /// A name is in use until the timer is unregistered or, if it fires once, its firing is received.
+    ///
+    /// # Errors
+    /// [`TimerError::InvalidRegistration`], [`TimerError::NotAttached`], [`TimerError::TimerExists`], [`TimerError::Driver`].
+    pub fn register_timer(&self, registration: TimerRegistration<D>) -> Result<(), TimerError> {
+        let now = clock::now();
+        let plan = registration.plan(now)?;
+        let data = Arc::new(registration.callback_data);
+        let mut state = self.shared.state.lock();
+        let turns = state.attached()?;
+        if turns.contains(&registration.name) {
+            return Err(TimerError::TimerExists(registration.name));
+        }
+        turns.add(registration.name.into(), plan, data, now, self.ring())?;
+        self.tell(&state);
+        Ok(())
+    }
+
+    /// Cancels a timer: nothing of it is received any more.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`], [`TimerError::TimerNotFound`].
+    pub fn unregister_timer(&self, name: &str) -> Result<(), TimerError> {
+        let removed = self.shared.state.lock().attached()?.remove(name);
+        // Dropped here, with the state unlocked.
+        removed.map(drop).ok_or_else(|| not_found(name))
+    }
+
+    /// Stops a timer's time, with what remains of it kept. A firing that waits to be received waits on.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`], [`TimerError::TimerNotFound`].
+    pub fn pause(&self, name: &str) -> Result<(), TimerError> {
+        let mut state = self.shared.state.lock();
+        let found = state.attached()?.pause(name, clock::now());
+        found.then_some(()).ok_or_else(|| not_found(name))
+    }
+
+    /// Lets a paused timer's time go on.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`], [`TimerError::TimerNotFound`], [`TimerError::Driver`].
+    pub fn resume(&self, name: &str) -> Result<(), TimerError> {
+        let mut state = self.shared.state.lock();
+        let found = state.attached()?.resume(name, clock::now(), self.ring())?;
+        self.tell(&state);
+        found.then_some(()).ok_or_else(|| not_found(name))
+    }
+
+    /// [`TimerScope::pause`] for all timers.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`].
+    pub fn pause_all(&self) -> Result<(), TimerError> {
+        let mut state = self.shared.state.lock();
+        let turns = state.attached()?;
+        let now = clock::now();
+        for name in turns.names() {
+            turns.pause(&name, now);
+        }
+        Ok(())
+    }
+
+    /// [`TimerScope::resume`] for all timers.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`], [`TimerError::Driver`].
+    pub fn resume_all(&self) -> Result<(), TimerError> {
+        let mut state = self.shared.state.lock();
+        let turns = state.attached()?;
+        let now = clock::now();
+        for name in turns.names() {
+            turns.resume(&name, now, self.ring())?;
+        }
+        self.tell(&state);
+        Ok(())
+    }
+
+    /// The timers, by name. Empty for a scope that is not attached.
+    pub fn list_timers(&self) -> Vec<TimerInfo> {
+        let mut state = self.shared.state.lock();
+        let now = clock::now();
+        state
+            .attached()
+            .map_or_else(|_| Vec::new(), |turns| turns.list(now))
+    }
+
+    /// The number of timers.
+    pub fn len(&self) -> usize {
+        let mut state = self.shared.state.lock();
+        state.attached().map_or(0, |turns| turns.len())
+    }
+
+    /// Whether there are no timers.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Cancels all timers; the scope stays attached.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`].
+    pub fn cancel_all(&self) -> Result<(), TimerError> {
+        let removed = self.shared.state.lock().attached()?.remove_all();
+        drop(removed);
+        Ok(())
+    }
+
+    /// Cancels all timers and takes no more. Does nothing if the scope is not attached.
+    pub fn detach(&self) {
+        self.shared.detach();
+    }
+
+    /// Waits for the next firing; None if the scope is, or gets, detached.
+    ///
+    /// Firings come in the order in which they became due. A call that is dropped while it waits has taken nothing.
+    pub async fn recv(&self) -> Option<TimerFired<O, D>> {
+        // Missed ticks that follow at once must not keep the task from yielding.
+        task::consume_budget().await;
+        loop {
+            if let Ok(Some(fired)) = self.try_recv() {
+                return Some(fired);
+            }
+            let mut arrival = pin!(self.shared.arrivals.notified());
+            arrival.as_mut().enable();
+            // What came before the line above has told nobody.
+            match self.try_recv() {
+                Ok(Some(fired)) => return Some(fired),
+                Ok(None) => arrival.await,
+                Err(_detached) => return None,
+            }
+        }
+    }
+
+    /// Takes the next firing without waiting; None if nothing is due.
+    ///
+    /// # Errors
+    /// [`TimerError::NotAttached`].
+    pub fn try_recv(&self) -> Result<Option<TimerFired<O, D>>, TimerError> {
+        let mut state = self.shared.state.lock();
+        let turns = state.attached()?;
+        let Some(name) = turns.pop_ready() else {
+            return Ok(None);
+        };
+        let now = clock::now();
+        let member = turns.get_mut(&name).expect("what is ready is registered");
+        let (scheduled_at, sequence) = (member.plan.next(), member.plan.sequence());
+        let data = Arc::clone(&member.data);
+        let ended = match &mut member.plan {
+            Plan::Once(_) => turns.remove(&name),
+            Plan::Every(schedule) => {
+                // Due, as it was in the ready queue.
+                let _tick = schedule.take(now);
+                if let Err(error) = turns.begin(&name, now, self.ring()) {
+                    // Only if a fork has taken the driver away and the system refuses another.
+                    tracing::error!(%error, timer = &*name, "the timer is not attended");
+                }
+                None
+            }
+        };
+        self.tell(&state);
+        drop(state);
+        drop(ended);
+        Ok(Some(TimerFired {
+            owner: self.owner.clone(),
+            timer_name: name,
+            scheduled_at,
+            fired_at: now,
+            sequence,
+            callback_data: D::clone(&data),
+        }))
+    }
+
+    fn ring(&self) -> Weak<dyn Ring> {
+        let shared: Weak<Shared<D>> = Arc::downgrade(&self.shared);
+        shared
+    }
+
+    /// Tells a receiver if something is due.
+    fn tell(&self, state: &State<D>) {
+        if matches!(state, State::Attached(turns) if turns.has_ready()) {
+            self.shared.arrivals.notify_one();
+        }
+    }
+}
+
+impl<D> Shared<D> {
+    fn detach(&self) {
+        let mut state = self.state.lock();
+        let removed = match &mut *state {
+            State::Detached(_) => return,
+            State::Attached(turns) => {
+                let removed = turns.remove_all();
+                *state = State::Detached(turns.next_turn());
+                removed
+            }
+        };
+        drop(state);
+        drop(removed);
+        self.arrivals.notify_waiters();
+    }
+}
+
+impl<D: Send + Sync> Ring for Shared<D> {
+    fn ring(&self, name: &Arc<str>, turn: u64) {
+        let mut state = self.state.lock();
+        let due = match &mut *state {
+            State::Attached(turns) => turns.is_due(name, turn),
+            State::Detached(_) => false,
+        };
+        drop(state);
+        if due {
+            self.arrivals.notify_one();
+        }
+    }
+}
+
+impl<O, D> Drop for TimerScope<O, D> {
+    fn drop(&mut self) {
+        self.shared.detach();
+    }
+}
+
+impl<O: std::fmt::Debug, D> std::fmt::Debug for TimerScope<O, D> {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter
+            .debug_struct("TimerScope")
+            .field("owner", &self.owner)
+            .finish_non_exhaustive()
+    }
+}
+
+fn not_found(name: &str) -> TimerError {
+    TimerError::TimerNotFound(name.to_owned())
+}
