@@ -75,7 +75,7 @@ class StreamTransport(transports.Transport):
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop: ...
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Sends data, in order with all other writes; never blocks.
 
         What cannot be sent at once is kept, and the protocol told with `pause_writing()` when that is too much.
@@ -85,7 +85,7 @@ class StreamTransport(transports.Transport):
             RuntimeError: after `write_eof()`, or from another thread.
         """
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Writes every item of an iterable of bytes-like objects; none if one of them is not.
 
         Raises:
@@ -117,7 +117,7 @@ class StreamTransport(transports.Transport):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused or closing."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -148,9 +148,9 @@ class StreamTransport(transports.Transport):
             ValueError: unless high >= low >= 0.
         """
 
-    def _force_close(self, exc: BaseException | None, /) -> None: ...
-    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
-    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
 
@@ -176,7 +176,7 @@ class LoopCore:
     # Scheduling
 
     def call_soon(
-        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: _Context = None
     ) -> Handle:
         """Arranges for `callback(*args)` to run in the next iteration, after what was scheduled before.
 
@@ -189,7 +189,7 @@ class LoopCore:
         """
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: _Context = None
     ) -> Handle:
         """Like `call_soon()`, from any thread: wakes the loop if it waits for I/O.
 
@@ -204,7 +204,6 @@ class LoopCore:
         self,
         delay: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        /,
         *args: Unpack[_Arguments],
         context: _Context = None,
     ) -> TimerHandle:
@@ -223,7 +222,6 @@ class LoopCore:
         self,
         when: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        /,
         *args: Unpack[_Arguments],
         context: _Context = None,
     ) -> TimerHandle:

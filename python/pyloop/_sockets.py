@@ -117,15 +117,15 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
             except _WOULD_BLOCK:
                 await self._wait_ready(sock, self._add_writer, self._remove_writer)
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receives up to `nbytes` bytes; empty at the end of the stream.
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receives up to `n` bytes; empty at the end of the stream.
 
         Raises:
             ValueError: in debug mode, if the socket is blocking.
             TypeError: for an `ssl.SSLSocket`.
         """
         self._check_socket(sock)
-        return await self._read_when_ready(sock, lambda: sock.recv(nbytes))
+        return await self._read_when_ready(sock, lambda: sock.recv(n))
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receives into a writable buffer; returns the number of bytes. Raises what `sock_recv` raises."""
