@@ -96,7 +96,7 @@ class StreamTransport(transports._FlowControlMixin):
     def _loop(self) -> asyncio.AbstractEventLoop: ...
     @property
     def _protocol_paused(self) -> bool: ...
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Sends data, in order with all other writes; never blocks.
 
         What cannot be sent at once is kept, and the protocol told with `pause_writing()` when that is too much.
@@ -106,7 +106,7 @@ class StreamTransport(transports._FlowControlMixin):
             RuntimeError: after `write_eof()`, or from another thread.
         """
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Writes every item of an iterable of bytes-like objects; none if one of them is not.
 
         Raises:
@@ -138,7 +138,7 @@ class StreamTransport(transports._FlowControlMixin):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused or closing."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -169,9 +169,9 @@ class StreamTransport(transports._FlowControlMixin):
             ValueError: unless high >= low >= 0.
         """
 
-    def _force_close(self, exc: BaseException | None, /) -> None: ...
-    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
-    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
     def _make_empty_waiter(self) -> asyncio.Future[None]: ...
     def _when_writable(self) -> asyncio.Future[None]: ...
     def _reset_empty_waiter(self) -> None: ...
@@ -201,7 +201,7 @@ class ReadPipeTransport(transports.ReadTransport):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused or closing."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -210,8 +210,8 @@ class ReadPipeTransport(transports.ReadTransport):
     def get_extra_info(self, name: str, default: Any = None) -> Any:
         """Returns the pipe object for "pipe", default for any other name."""
 
-    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
-    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
 
 @final
 class WritePipeTransport(transports.Transport):
@@ -224,7 +224,7 @@ class WritePipeTransport(transports.Transport):
     _pipe: Any
     @property
     def _loop(self) -> asyncio.AbstractEventLoop: ...
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Sends data, in order with all other writes; never blocks. Does nothing while the transport is closing.
 
         Raises:
@@ -247,7 +247,7 @@ class WritePipeTransport(transports.Transport):
     def is_closing(self) -> bool:
         """Returns whether the transport is closing or closed."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -269,8 +269,8 @@ class WritePipeTransport(transports.Transport):
             ValueError: unless high >= low >= 0.
         """
 
-    def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
-    def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
 
 @final
 class DatagramTransport(transports.Transport, transports.DatagramTransport):
@@ -378,7 +378,7 @@ class LoopCore:
     # Scheduling
 
     def call_soon(
-        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: _Context = None
     ) -> Handle:
         """Arranges for `callback(*args)` to run in the next iteration, after what was scheduled before.
 
@@ -391,7 +391,7 @@ class LoopCore:
         """
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: _Context = None
     ) -> Handle:
         """Like `call_soon()`, from any thread: wakes the loop if it waits for I/O.
 
@@ -406,7 +406,6 @@ class LoopCore:
         self,
         delay: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        /,
         *args: Unpack[_Arguments],
         context: _Context = None,
     ) -> TimerHandle:
@@ -425,7 +424,6 @@ class LoopCore:
         self,
         when: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        /,
         *args: Unpack[_Arguments],
         context: _Context = None,
     ) -> TimerHandle:

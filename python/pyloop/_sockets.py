@@ -100,14 +100,14 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
             self._forget_wait(fd, ready)
             raise
 
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receives up to `nbytes` bytes; empty at the end of the stream.
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receives up to `n` bytes; empty at the end of the stream.
 
         Raises:
             ValueError: in debug mode, if the socket is blocking.
             TypeError: for an `ssl.SSLSocket`.
         """
-        while (received := self._try_recv(sock, nbytes)) is None:
+        while (received := self._try_recv(sock, n)) is None:
             await self._until(self._when_readable, sock)
         return received
 

@@ -67,11 +67,12 @@ struct Call<'a, 'py> {
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    /// Reads the callback from position `first` on, and the keywords.
-    #[inline(always)] // Four callers, each of which then knows `first` and keeps the parts in registers.
-    fn read(method: &str, args: &Args<'a, 'py>, first: usize) -> PyResult<Self> {
+    /// Reads the callback and what follows it, and the keywords; `time` names a parameter that comes before.
+    #[inline(always)] // Four callers, each of which then knows `time` and keeps the parts in registers.
+    fn read(method: &str, args: &Args<'a, 'py>, time: Option<&str>) -> PyResult<Self> {
+        let first = usize::from(time.is_some());
         if args.keyword_count() > 0 {
-            return Self::read_keywords(method, args, first);
+            return Self::read_keywords(method, args, time);
         }
         let callback = args.get(first).ok_or_else(|| missing(method, "callback"))?;
         Ok(Self {
@@ -81,21 +82,30 @@ impl<'a, 'py> Call<'a, 'py> {
         })
     }
 
-    fn read_keywords(method: &str, args: &Args<'a, 'py>, first: usize) -> PyResult<Self> {
+    fn read_keywords(method: &str, args: &Args<'a, 'py>, time: Option<&str>) -> PyResult<Self> {
+        let first = usize::from(time.is_some());
         let mut callback = args.get(first);
         let mut context = None;
         for index in 0..args.keyword_count() {
             let (name, value) = args.keyword(index);
             // By their text: the name that CPython's own Task passes is not interned.
-            match name.cast::<PyString>()?.to_str()? {
-                "context" => context = Some(value),
-                "callback" if callback.is_none() => callback = Some(value),
-                "delay" | "when" if first == 1 => {}
-                other => {
-                    return Err(PyTypeError::new_err(format!(
-                        "{method}() got an unexpected keyword argument '{other}'"
-                    )));
+            let text = name.cast::<PyString>()?;
+            let text = text.to_str()?;
+            // All but `context` stand for positions, as in a Python signature.
+            let position = match text {
+                "context" => {
+                    context = Some(value);
+                    continue;
                 }
+                "callback" => first,
+                given if time == Some(given) => 0,
+                other => return Err(unexpected(method, "an unexpected keyword", other)),
+            };
+            if args.get(position).is_some() {
+                return Err(unexpected(method, "multiple values for", text));
+            }
+            if position == first {
+                callback = Some(value);
             }
         }
         let context = context.filter(|given| !given.is_none());
@@ -170,6 +180,11 @@ pub(super) fn check_thread(core: &LoopCore) -> PyResult<()> {
 }
 
 #[cold]
+fn unexpected(method: &str, what: &str, name: &str) -> PyErr {
+    PyTypeError::new_err(format!("{method}() got {what} argument '{name}'"))
+}
+
+#[cold]
 fn missing(method: &str, what: &str) -> PyErr {
     PyTypeError::new_err(format!("{method}() missing required argument: '{what}'"))
 }
@@ -183,7 +198,7 @@ fn soon_handle<'py>(
     same_thread: bool,
 ) -> PyResult<Handle> {
     let py = args.py();
-    let call = Call::read(method, &args, 0)?;
+    let call = Call::read(method, &args, None)?;
     let traceback = if object.get().is_plain() {
         None
     } else {
@@ -216,7 +231,7 @@ pub(crate) fn call_soon(
 struct CallSoon;
 impl Method for CallSoon {
     const NAME: &'static CStr = c"call_soon";
-    const DOC: &'static CStr = c"call_soon($self, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
+    const DOC: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -233,7 +248,7 @@ impl Method for CallSoon {
 struct CallSoonThreadsafe;
 impl Method for CallSoonThreadsafe {
     const NAME: &'static CStr = c"call_soon_threadsafe";
-    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
+    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -280,11 +295,12 @@ fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     value.extract::<f64>()
 }
 
-/// Makes a timer of `args` (a deadline or delay, a callback, its arguments) and puts it into the wheel.
+/// Makes a timer of `args` (a deadline or delay called `time`, a callback, its arguments) and puts it into the wheel.
 #[inline]
 fn add_timer<'py>(
     object: &Bound<'py, LoopCore>,
     method: &str,
+    time: &str,
     when: f64,
     args: Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -294,7 +310,7 @@ fn add_timer<'py>(
             "{method}(): the time must not be NaN"
         )));
     }
-    let call = Call::read(method, &args, 1)?;
+    let call = Call::read(method, &args, Some(time))?;
     let core = object.get();
     let traceback = if core.is_plain() {
         None
@@ -316,7 +332,7 @@ fn add_timer<'py>(
 struct CallLater;
 impl Method for CallLater {
     const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -327,14 +343,14 @@ impl Method for CallLater {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
         let when = clock::seconds(clock::now()) + seconds(&delay)?;
-        add_timer(core(&slf), "call_later", when, args)
+        add_timer(core(&slf), "call_later", "delay", when, args)
     }
 }
 
 struct CallAt;
 impl Method for CallAt {
     const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
+    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -344,7 +360,7 @@ impl Method for CallAt {
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
-        add_timer(core(&slf), "call_at", seconds(&when)?, args)
+        add_timer(core(&slf), "call_at", "when", seconds(&when)?, args)
     }
 }
 

@@ -49,14 +49,14 @@ pub(super) fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'
 }
 
 methods! {
-    Write c"write" c"write($self, data, /)\n--\n\nSends data (bytes, bytearray or memoryview), in order with all other writes; never blocks.\n\nWrites of one callback leave in one system call. Raises TypeError for other types, RuntimeError after write_eof()."
+    Write c"write" c"write($self, data)\n--\n\nSends data (bytes, bytearray or memoryview), in order with all other writes; never blocks.\n\nWrites of one callback leave in one system call. Raises TypeError for other types, RuntimeError after write_eof()."
     |object, args| {
         let [data] = args.bind("write", ["data"], 1)?;
         write::write(object, &required(data))?;
         none(args)
     }
 
-    Writelines c"writelines" c"writelines($self, list_of_data, /)\n--\n\nWrites every item of an iterable of bytes-like objects; none if one of them is not."
+    Writelines c"writelines" c"writelines($self, list_of_data)\n--\n\nWrites every item of an iterable of bytes-like objects; none if one of them is not."
     |object, args| {
         let [lines] = args.bind("writelines", ["list_of_data"], 1)?;
         write::writelines(object, &required(lines))?;
@@ -90,7 +90,7 @@ methods! {
         none(args)
     }
 
-    ForceClose c"_force_close" c"_force_close($self, exc, /)\n--\n\nCloses at once with connection_lost(exc); for asyncio's TLS protocol."
+    ForceClose c"_force_close" c"_force_close($self, exc)\n--\n\nCloses at once with connection_lost(exc); for asyncio's TLS protocol."
     |object, args| {
         let [exc] = args.bind("_force_close", ["exc"], 1)?;
         let error = required(exc);
@@ -146,7 +146,7 @@ methods! {
         none(args)
     }
 
-    SetProtocol c"set_protocol" c"set_protocol($self, protocol, /)\n--\n\nHands everything that happens from now on to another protocol."
+    SetProtocol c"set_protocol" c"set_protocol($self, protocol)\n--\n\nHands everything that happens from now on to another protocol."
     |object, args| {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let protocol = required(protocol);
@@ -196,14 +196,14 @@ methods! {
         none(args)
     }
 
-    CallConnectionLost c"_call_connection_lost" c"_call_connection_lost($self, exc, /)\n--\n\nThe end of the transport; scheduled by it."
+    CallConnectionLost c"_call_connection_lost" c"_call_connection_lost($self, exc)\n--\n\nThe end of the transport; scheduled by it."
     |object, args| {
         let [exc] = args.bind("_call_connection_lost", ["exc"], 1)?;
         close::connection_lost(object, &required(exc))?;
         none(args)
     }
 
-    Start c"_start" c"_start($self, waiter=None, /)\n--\n\nThe beginning of the transport; scheduled when it is made."
+    Start c"_start" c"_start($self, waiter=None)\n--\n\nThe beginning of the transport; scheduled when it is made."
     |object, args| {
         let [waiter] = args.bind("_start", ["waiter"], 0)?;
         super::stream::start(object, waiter.as_deref())?;
