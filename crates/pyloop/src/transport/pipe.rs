@@ -189,8 +189,8 @@ pub(super) fn register(
     let writer = sockets.sibling(
         py,
         c"pyloop.WritePipeTransport",
-        // asyncio's is one of both directions, too, through its mixin for flow control.
-        &base("Transport")?,
+        // As asyncio's, which so is a transport of both directions.
+        &base("_FlowControlMixin")?,
         writer_table(),
         getters(),
     )?;
