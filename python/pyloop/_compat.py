@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from asyncio import base_events, sslproto
+from asyncio import base_events, constants, sslproto
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +46,10 @@ TLS_TIMEOUTS: tuple[str, ...] = tuple(
     for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout")
     if name in inspect.signature(sslproto.SSLProtocol).parameters
 )
+
+
+# 3.10 waits for ever; ours does not.
+SSL_SHUTDOWN_TIMEOUT: float = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
 
 
 def run(

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
 //! | `transport` | stream transports and listeners |
+//! | `tls` | TLS over them, or over any other transport |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
 //! | `clock` | seconds and nanoseconds |
@@ -14,6 +15,7 @@ mod clock;
 mod core;
 mod py;
 mod sys;
+mod tls;
 mod transport;
 
 use pyo3::prelude::*;
@@ -24,6 +26,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::context::discover(module.py())?;
     py::handle_type::register(module)?;
     transport::register(module)?;
+    tls::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;

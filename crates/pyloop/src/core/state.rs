@@ -138,6 +138,25 @@ impl LoopCore {
         self.owner.access(py).ok_or_else(wrong_thread)
     }
 
+    /// Lends the shared read buffer to `body`, or another one while it is lent already.
+    ///
+    /// # Errors
+    /// `RuntimeError` if another thread runs the loop (free-threaded builds only).
+    pub(crate) fn with_scratch<R>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&mut [u8]) -> R,
+    ) -> PyResult<R> {
+        let taken = self.scratch.with(&self.access(py)?, Option::take);
+        let mut scratch = taken.unwrap_or_else(|| vec![0; SCRATCH_SIZE].into_boxed_slice());
+        let result = body(&mut scratch);
+        let replaced = self
+            .scratch
+            .with(&self.access(py)?, |place| place.replace(scratch));
+        drop(replaced);
+        Ok(result)
+    }
+
     /// Puts a handle behind all that is ready; from a thread that does not have the loop, into the inbox.
     #[inline]
     pub(crate) fn enqueue(&self, py: Python<'_>, handle: Handle) -> PyResult<()> {

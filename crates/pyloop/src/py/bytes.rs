@@ -30,6 +30,13 @@ impl Chunk {
     }
 }
 
+impl Chunk {
+    /// The object itself.
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyBytes> {
+        self._object.bind(py)
+    }
+}
+
 impl AsRef<[u8]> for Chunk {
     #[inline]
     fn as_ref(&self) -> &[u8] {
@@ -43,6 +50,8 @@ pub(crate) enum Written<'a, 'py> {
     Bytes(&'a Bound<'py, PyBytes>),
     /// A buffer that the caller may change after the call.
     Borrowed(View<'py>),
+    /// Memory of ours, used again after the call.
+    Slice(&'a [u8]),
 }
 
 impl<'a, 'py> Written<'a, 'py> {
@@ -67,6 +76,7 @@ impl<'a, 'py> Written<'a, 'py> {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
             Self::Borrowed(view) => view.as_slice(),
+            Self::Slice(bytes) => bytes,
         }
     }
 
@@ -74,7 +84,9 @@ impl<'a, 'py> Written<'a, 'py> {
     pub(crate) fn keep(&self, py: Python<'py>, sent: usize) -> (Chunk, usize) {
         match self {
             Self::Bytes(bytes) => (Chunk::new((*bytes).clone()), sent),
-            Self::Borrowed(view) => (Chunk::new(PyBytes::new(py, &view.as_slice()[sent..])), 0),
+            Self::Borrowed(_) | Self::Slice(_) => {
+                (Chunk::new(PyBytes::new(py, &self.as_slice()[sent..])), 0)
+            }
         }
     }
 }

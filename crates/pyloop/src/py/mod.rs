@@ -11,6 +11,7 @@
 //! | `handle`, `handle_type`, `timer`, `storage` | `Handle` and `TimerHandle` |
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
+//! | `openssl` | the library underneath `ssl` |
 
 #[expect(
     unsafe_code,
@@ -36,6 +37,11 @@ pub(crate) mod handle_type;
 #[expect(unsafe_code, reason = "PyType_FromSpec")]
 pub(crate) mod heap_type;
 pub(crate) mod imports;
+#[expect(
+    unsafe_code,
+    reason = "calls a C library by pointers that Python holds"
+)]
+pub(crate) mod openssl;
 #[expect(unsafe_code, reason = "C entry points of garbage collection")]
 pub(crate) mod payload;
 #[expect(unsafe_code, reason = "the interpreter's allocator")]

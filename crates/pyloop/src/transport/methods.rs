@@ -7,7 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::stream::{is_buffered, set_kind, stream};
+use super::stream::{Delivery, set_kind, stream};
 use super::{close, info, write};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
 use crate::py::payload::PayloadType;
@@ -36,11 +36,13 @@ macro_rules! methods {
     };
 }
 
-fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) use methods;
+
+pub(crate) fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(args.py().None().into_bound(args.py()))
 }
 
-fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
     Ok(pyo3::types::PyBool::new(args.py(), value)
         .to_owned()
         .into_any())
@@ -148,10 +150,10 @@ methods! {
     |object, args| {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let protocol = required(protocol);
-        let buffered = is_buffered(&protocol)?;
+        let delivery = Delivery::to(&protocol)?;
         let kept = protocol.to_owned().unbind();
         let previous = stream(object).with(args.py(), |state| {
-            state.input.buffered = buffered;
+            state.input.delivery = delivery;
             state.protocol.replace(kept)
         })?;
         drop(previous);
@@ -240,7 +242,9 @@ methods! {
 }
 
 /// A parameter that `Args::bind` has seen to.
-fn required<'a, 'py>(argument: Option<Borrowed<'a, 'py, PyAny>>) -> Borrowed<'a, 'py, PyAny> {
+pub(crate) fn required<'a, 'py>(
+    argument: Option<Borrowed<'a, 'py, PyAny>>,
+) -> Borrowed<'a, 'py, PyAny> {
     argument.expect("bind refuses calls without it")
 }
 

@@ -8,7 +8,7 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::stream::{Stream, stream};
+use super::stream::{Delivery, Stream, stream};
 use super::{close, write};
 use crate::core::SCRATCH_SIZE;
 use crate::py::bytes::{View, filled};
@@ -17,6 +17,7 @@ use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::sys::socket::{self, Attempt, bad_descriptor};
+use crate::tls;
 
 /// Bytes of a large read, and of every read of asyncio. Such an object comes from mmap, page by page; that pays only when a
 /// read is likely to fill it.
@@ -46,11 +47,11 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
 
 fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
-    let (open, buffered, large) = stream.with(py, |state| {
+    let (open, delivery, large) = stream.with(py, |state| {
         let open = state.ending.lost == 0 && !state.ending.closing && !state.input.paused;
         (
             open && !state.input.ended,
-            state.input.buffered,
+            state.input.delivery,
             state.input.large,
         )
     })?;
@@ -64,8 +65,10 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
             "Fatal read error on socket transport",
         );
     }
-    if buffered {
-        return read_into_protocol(object, stream);
+    match delivery {
+        Delivery::Data => {}
+        Delivery::Buffer => return read_into_protocol(object, stream),
+        Delivery::Records => return read_records(object, stream),
     }
     let received = if large {
         receive_large(py, stream)?
@@ -103,6 +106,37 @@ fn receive_small<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Boun
     };
     core.scratch.with(&access, |place| *place = Some(scratch));
     Ok(attempt)
+}
+
+/// Receives for a TLS connection, whose pump takes the bytes from the shared buffer.
+fn read_records(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let py = object.py();
+    let Some(protocol) = stream.protocol(py)? else {
+        return Ok(());
+    };
+    let protocol = protocol.bind(py);
+    let (attempt, fed) = stream.owner.get().with_scratch(py, |scratch| {
+        let attempt = socket::receive(stream.fd, scratch);
+        let fed = match attempt {
+            Attempt::Done(count) if count > 0 => tls::feed(protocol, &scratch[..count]),
+            _ => Ok(()),
+        };
+        (attempt, fed)
+    })?;
+    match attempt {
+        Attempt::Done(0) => end_of_stream(object, stream),
+        Attempt::Done(_) => settle(
+            object,
+            fed.and_then(|()| tls::serve(protocol)),
+            "Fatal error: protocol.buffer_updated() call failed.",
+        ),
+        Attempt::WouldBlock => Ok(()),
+        Attempt::Failed(error) => close::fatal_error(
+            object,
+            os_error(error),
+            "Fatal read error on socket transport",
+        ),
+    }
 }
 
 fn receive_large<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
