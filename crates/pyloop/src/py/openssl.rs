@@ -71,14 +71,6 @@ unsafe impl Send for Connection {}
 // SAFETY: as above.
 unsafe impl Sync for Connection {}
 
-/// Whether connections can be had; looked into once.
-///
-/// # Errors
-/// What `ssl` raises when it is asked for the objects of the test.
-pub(crate) fn is_usable(py: Python<'_>) -> PyResult<bool> {
-    Ok(API.get_or_try_init(py, || discover(py))?.is_some())
-}
-
 /// Finds the library, and makes sure of the places where CPython keeps its pointers.
 fn discover(py: Python<'_>) -> PyResult<Option<Api>> {
     if cfg!(Py_GIL_DISABLED) {

@@ -44,8 +44,8 @@ macro_rules! names {
 }
 
 names! {
-    read, write, pending, do_handshake, unwrap, shutdown,
-    pause_reading, resume_reading, close, abort, _force_close, is_closing, get_extra_info,
+    read, write, pending, do_handshake, unwrap,
+    pause_reading, resume_reading, abort, _force_close, is_closing, get_extra_info,
     call_later, cancel, cancelled, set_result, set_exception,
     _resume, _check_handshake_timeout, _check_shutdown_timeout,
 }

@@ -291,21 +291,19 @@ pub(super) fn lower_lost(object: &Bound<'_, PyAny>, error: &Bound<'_, PyAny>) ->
         _ => error.clone(),
     };
     let mut outcome = Ok(());
-    if let Some(protocol) = told {
-        let callback = protocol
-            .bind(py)
-            .getattr(&common(py).names.connection_lost)?;
-        let context = context::copy_current(py)?;
-        outcome = call_soon(pump.owner.bind(py), &callback, &[error.as_ptr()], context);
-    }
     for timer in [timers.0, timers.1].into_iter().flatten() {
         outcome = outcome.and(call::method0(timer.bind(py), &imports(py).names.cancel).map(drop));
     }
-    let reason = (!error.is_none()).then(|| PyErr::from_value(error));
+    let reason = (!error.is_none()).then(|| PyErr::from_value(error.clone()));
     outcome = outcome.and(handshake::wake_waiter(py, pump, reason.as_ref()));
     // Records that nobody will send.
     outcome = outcome.and(pump.session.drop_outgoing(py));
-    drop(held);
+    drop((held, reason));
+    if let Some(protocol) = told {
+        // Last: it may do anything.
+        let name = &common(py).names.connection_lost;
+        outcome = outcome.and(call::method1(protocol.bind(py), name, &error).map(drop));
+    }
     outcome
 }
 
