@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -83,16 +84,50 @@ class Connection:
         return True
 
 
+def tls_context() -> ssl.SSLContext:
+    """Settings of a client that trusts whatever the server shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class TlsConnection(Connection):
+    """The same over TLS; the handshake is over when it is made."""
+
+    def __init__(self, port: int, message: bytes) -> None:
+        super().__init__(port, message)
+        self.socket.setblocking(True)
+        self.socket = tls_context().wrap_socket(self.socket)
+        self.socket.setblocking(False)
+
+    def write(self) -> bool:
+        """Sends what the socket takes; returns whether the whole message is out."""
+        try:
+            return super().write()
+        except ssl.SSLWantWriteError:
+            return False
+
+    def read(self) -> bool:
+        """Takes what came back, all records of it; returns whether a whole message is complete."""
+        try:
+            while not super().read():
+                pass
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+
 class Load:
     """All connections of the client and the epoll they share."""
 
-    def __init__(self, port: int, count: int, size: int) -> None:
+    def __init__(self, port: int, count: int, size: int, kind: type[Connection] = Connection) -> None:
         message = pattern(size)
         self._epoll = select.epoll()
         self._connections = {}
         self._writing: set[int] = set()
         for _ in range(count):
-            connection = Connection(port, message)
+            connection = kind(port, message)
             self._connections[connection.socket.fileno()] = connection
             self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
 
@@ -136,9 +171,11 @@ class Load:
             self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
 
 
-def echo(control: Control, port: int, count: int, size: int, seconds: float) -> dict[str, float]:
+def echo(
+    control: Control, port: int, count: int, size: int, seconds: float, kind: type[Connection] = Connection
+) -> dict[str, float]:
     """Measures the server's processor time per echoed message."""
-    load = Load(port, count, size)
+    load = Load(port, count, size, kind)
     load.start()
     load.run(WARM_UP)
     echoed, cpu = load.echoed(), control.ask("cpu")
@@ -169,7 +206,37 @@ def connect(control: Control, port: int, count: int) -> dict[str, float]:
     return {"bytes": (control.ask("memory") - before) / count}
 
 
-MODES: dict[str, Callable[..., dict[str, float]]] = {"echo": echo, "connect": connect}
+def tls_echo(control: Control, port: int, count: int, size: int, seconds: float) -> dict[str, float]:
+    """The same over TLS."""
+    return echo(control, port, count, size, seconds, TlsConnection)
+
+
+def handshakes(control: Control, port: int, seconds: float) -> dict[str, float]:
+    """Measures the server's processor time per TLS connection: accepted, shaken hands with, closed."""
+    context = tls_context()
+
+    def run(seconds: float) -> tuple[int, float]:
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            with context.wrap_socket(socket.create_connection(("127.0.0.1", port))) as connection:
+                connection.send(b"x")
+                connection.recv(1)
+            count += 1
+        return count, time.perf_counter() - start
+
+    run(WARM_UP)
+    cpu = control.ask("cpu")
+    count, wall = run(seconds)
+    cpu = control.ask("cpu") - cpu
+    return {"cpu": cpu / count * 1e6, "wall": wall / count * 1e6, "rate": count / wall}
+
+
+MODES: dict[str, Callable[..., dict[str, float]]] = {
+    "echo": echo,
+    "connect": connect,
+    "tls_echo": tls_echo,
+    "tls_handshakes": handshakes,
+}
 
 
 def main(arguments: list[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import ssl
 import subprocess
 import sys
 import time
@@ -75,6 +76,15 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
+def _tls_context() -> ssl.SSLContext:
+    """A server's settings, with a certificate of its own making."""
+    import trustme  # not needed for anything else
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    return context
+
+
 async def _serve(mode: str, numbers: tuple[float, ...]) -> dict[str, float]:
     loop = asyncio.get_running_loop()
     stopped = loop.create_future()
@@ -84,7 +94,8 @@ async def _serve(mode: str, numbers: tuple[float, ...]) -> dict[str, float]:
         if not stopped.done():
             stopped.set_result(None)
 
-    echo = await loop.create_server(lambda: Echo(counter), "127.0.0.1", 0, backlog=1024)
+    tls = _tls_context() if mode.startswith("tls") else None
+    echo = await loop.create_server(lambda: Echo(counter), "127.0.0.1", 0, backlog=1024, ssl=tls)
     control = await loop.create_server(lambda: Control(counter, stop), "127.0.0.1", 0)
     ports = [server.sockets[0].getsockname()[1] for server in (control, echo)]
     command = [sys.executable, str(CLIENT), *map(str, ports), mode, *map(str, numbers)]
