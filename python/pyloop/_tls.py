@@ -151,6 +151,8 @@ async def start_tls(
         transport.close()
         begin.cancel()
         resume.cancel()
+        # The waiter holds the exception, whose traceback holds this frame: let no cycle keep the transport.
+        del waiter
         raise
     return tls._app_transport
 

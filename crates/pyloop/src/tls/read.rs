@@ -46,12 +46,15 @@ pub(super) fn read(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     if !pull(object, pump)? {
         return Ok(());
     }
-    // The protocol, or the peer, may have closed meanwhile.
-    if pump.with(py, |state| state.phase)? == Phase::Flushing {
-        return shutdown::flush(object, pump);
+    match pump.with(py, |state| state.phase)? {
+        Phase::Wrapped => {
+            write::push(object, pump)?;
+            control_lower(object, pump)
+        }
+        // The protocol, or the peer, has closed meanwhile.
+        Phase::Flushing => shutdown::flush(object, pump),
+        _ => Ok(()),
     }
-    write::push(object, pump)?;
-    control_lower(object, pump)
 }
 
 /// Hands everything readable to the protocol; `false` if that is being done further up the stack.

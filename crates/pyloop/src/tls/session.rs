@@ -274,12 +274,16 @@ impl Session {
         let mut size = first.as_bytes().len();
         let mut parts = vec![first];
         while size + engine::backlog::RECORD_SIZE <= BATCH && self.has_more(py, core)? {
-            match self.record(py, core)? {
-                Plain::Data(part) => {
+            match self.record(py, core) {
+                Ok(Plain::Data(part)) => {
                     size += part.as_bytes().len();
                     parts.push(part);
                 }
-                Plain::Again | Plain::Closed => break, // The next read says so again.
+                Ok(Plain::Again | Plain::Closed) => break, // The next read says so again.
+                Err(error) => {
+                    self.fail_later(py, core, error)?;
+                    break;
+                }
             }
         }
         let joined = filled(py, size, |memory| {
@@ -315,15 +319,20 @@ impl Session {
         }
         let mut filled = 0;
         while filled < memory.len() && (filled == 0 || self.has_more(py, core)?) {
-            match self.read_record(py, core, memory.len() - filled)? {
-                Plain::Data(data) => {
+            match self.read_record(py, core, memory.len() - filled) {
+                Ok(Plain::Data(data)) => {
                     let bytes = data.as_bytes();
                     memory[filled..filled + bytes.len()].copy_from_slice(bytes);
                     filled += bytes.len();
                 }
-                Plain::Again if filled == 0 => return Ok(Plain::Again),
-                Plain::Closed if filled == 0 => return Ok(Plain::Closed),
-                Plain::Again | Plain::Closed => break, // The next read says so again.
+                Ok(Plain::Again) if filled == 0 => return Ok(Plain::Again),
+                Ok(Plain::Closed) if filled == 0 => return Ok(Plain::Closed),
+                Err(error) if filled == 0 => return Err(error),
+                Ok(Plain::Again | Plain::Closed) => break, // The next read says so again.
+                Err(error) => {
+                    self.fail_later(py, core, error)?;
+                    break;
+                }
             }
         }
         Ok(Plain::Data(filled))
@@ -348,8 +357,7 @@ impl Session {
                 Outcome::Closed => Plain::Closed,
                 Outcome::Failed => match self.read_record(py, core, 1) {
                     Err(error) if filled > 0 => {
-                        // What came before it is delivered first.
-                        self.progress(py, core, |progress| progress.failed = Some(error))?;
+                        self.fail_later(py, core, error)?;
                         break;
                     }
                     Err(error) => return Err(error),
@@ -372,6 +380,13 @@ impl Session {
             break;
         }
         Ok(Plain::Data(filled))
+    }
+
+    /// Has the next read raise: what came before the failure is delivered first.
+    fn fail_later(&self, py: Python<'_>, core: &LoopCore, error: PyErr) -> PyResult<()> {
+        let previous = self.progress(py, core, |progress| progress.failed.replace(error))?;
+        drop(previous);
+        Ok(())
     }
 
     /// What a read would come to without asking OpenSSL, if that is known.

@@ -183,7 +183,14 @@ pub(super) fn fatal_error(
     message: &str,
 ) -> PyResult<()> {
     let py = object.py();
-    if let Some(lower) = pump.lower(py)? {
+    let lower = pump.with(py, |state| {
+        // Nothing is read or written from here on. (A handshake that fails has yet to tell who waits for it.)
+        if state.phase != Phase::Handshake {
+            state.phase = Phase::Unwrapped;
+        }
+        state.lower.as_ref().map(|lower| lower.clone_ref(py))
+    })?;
+    if let Some(lower) = lower {
         force_close(py, pump, &lower, Some(error.clone_ref(py)))?;
     }
     if error.is_instance_of::<PyOSError>(py) {

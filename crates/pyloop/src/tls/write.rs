@@ -103,10 +103,13 @@ pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
 /// Interrupts; any other error ends the connection.
 pub(super) fn push(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     let py = object.py();
-    if pump.with(py, |state| {
-        std::mem::replace(&mut state.output.sealing, true)
-    })? {
-        return Ok(()); // The lower transport has called back; what is left is seen to further up.
+    let begin = pump.with(py, |state| {
+        let may = matches!(state.phase, Phase::Wrapped | Phase::Flushing);
+        // Otherwise the lower transport has called back, and what is left is seen to further up.
+        may && !std::mem::replace(&mut state.output.sealing, true)
+    })?;
+    if !begin {
+        return Ok(());
     }
     let result = push_all(object, pump);
     pump.with(py, |state| state.output.sealing = false)?;
