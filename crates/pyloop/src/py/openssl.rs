@@ -6,13 +6,17 @@
 //! anything of the application's is touched; each connection is compared again ([`Connection::of`]). What cannot be
 //! verified is not used, and the connection goes through Python's methods instead.
 //!
+//! A connection gets a `BIO` of ours in the place of the two in memory: they clear the memory that they grow by, and hand
+//! out what they hold only as a copy.
+//!
 //! Only what moves data is called here. Handshake, shutdown and the making of exceptions stay with `_ssl`; a call that
 //! fails is repeated there, where OpenSSL reports the same failure again.
 //!
 //! Callbacks of a context take the interpreter's lock by `PyGILState_Ensure`, which we hold: they may run inside of any
 //! call.
 
-use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::ffi::{CStr, CString, c_char, c_int, c_long, c_void};
+use std::sync::OnceLock;
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -26,11 +30,52 @@ struct Api {
     error: unsafe extern "C" fn(*const c_void, c_int) -> c_int,
     rbio: unsafe extern "C" fn(*const c_void) -> *mut c_void,
     wbio: unsafe extern "C" fn(*const c_void) -> *mut c_void,
+    set_bio: unsafe extern "C" fn(*mut c_void, *mut c_void, *mut c_void),
     clear_errors: unsafe extern "C" fn(),
-    bio_read: unsafe extern "C" fn(*mut c_void, *mut c_void, c_int) -> c_int,
-    bio_write: unsafe extern "C" fn(*mut c_void, *const c_void, c_int) -> c_int,
-    bio_pending: unsafe extern "C" fn(*mut c_void) -> usize,
+    bio_new: unsafe extern "C" fn(*const c_void) -> *mut c_void,
+    bio_set_data: unsafe extern "C" fn(*mut c_void, *mut c_void),
+    bio_set_init: unsafe extern "C" fn(*mut c_void, c_int),
+    bio: BioApi,
+    /// The `BIO_METHOD` of [`Pipes`].
+    method: *const c_void,
 }
+
+/// The functions that a BIO's callbacks need, which are told nothing but the BIO.
+#[derive(Clone, Copy)]
+struct BioApi {
+    data: unsafe extern "C" fn(*mut c_void) -> *mut c_void,
+    set_flags: unsafe extern "C" fn(*mut c_void, c_int),
+    clear_flags: unsafe extern "C" fn(*mut c_void, c_int),
+}
+
+// SAFETY: function pointers, and a pointer to a table that nobody writes to once it is made.
+unsafe impl Send for Api {}
+// SAFETY: as above.
+unsafe impl Sync for Api {}
+
+/// What waits on either side of a connection. Owned by the BIO, which frees it.
+struct Pipes {
+    bio: BioApi,
+    incoming: Vec<u8>,
+    /// Bytes of `incoming` that OpenSSL has taken.
+    taken: usize,
+    outgoing: Vec<u8>,
+}
+
+/// A pipe that has grown beyond this, in bytes, gives its memory back when it is empty.
+const KEPT: usize = 320 * 1024;
+
+/// `BIO_FLAGS_READ | BIO_FLAGS_SHOULD_RETRY` of `openssl/bio.h`: there will be more to read.
+const RETRY_READ: c_int = 0x01 | 0x08;
+/// `BIO_FLAGS_RWS | BIO_FLAGS_SHOULD_RETRY`.
+const RETRY: c_int = 0x07 | 0x08;
+/// `BIO_CTRL_PENDING`, `BIO_CTRL_FLUSH`, `BIO_CTRL_DUP`, `BIO_CTRL_WPENDING`.
+const PENDING: c_int = 10;
+const FLUSH: c_int = 11;
+const DUP: c_int = 12;
+const WRITE_PENDING: c_int = 13;
+/// `BIO_TYPE_SOURCE_SINK`, with an index that no type of the library's has.
+const KIND: c_int = 0x0400 | 0x7f;
 
 /// `SSL_ERROR_WANT_READ`, `SSL_ERROR_WANT_WRITE` and `SSL_ERROR_ZERO_RETURN` of `openssl/ssl.h`, the same since 0.9.
 const WANT_READ: c_int = 2;
@@ -62,8 +107,8 @@ pub(crate) enum Outcome {
 pub(crate) struct Connection {
     api: Api,
     ssl: *mut c_void,
-    incoming: *mut c_void,
-    outgoing: *mut c_void,
+    /// The state of the SSL's BIO, which lives as long as the SSL.
+    pipes: *mut Pipes,
 }
 
 // SAFETY: used by the thread that has the loop, attached to an interpreter with a lock (`discover` refuses others).
@@ -87,27 +132,18 @@ fn discover(py: Python<'_>) -> PyResult<Option<Api>> {
     let bio = ssl.getattr("MemoryBIO")?;
     let (incoming, outgoing) = (bio.call0()?, bio.call0()?);
     let object = context.call_method1("wrap_bio", (&incoming, &outgoing))?;
-    let Some(connection) = Connection::with(
-        api,
-        &object.getattr("_sslobj")?,
-        &context,
-        &incoming,
-        &outgoing,
-    ) else {
+    let raw = object.getattr("_sslobj")?;
+    let Some(connection) = Connection::with(api, &raw, &context, &incoming, &outgoing) else {
         return Ok(None);
     };
-    // The same bytes must be seen from both sides.
-    incoming.call_method1("write", (pyo3::types::PyBytes::new(py, b"abc"),))?;
-    let seen = connection.incoming_size() == 3;
-    let fed = connection.feed(b"de") && incoming.getattr("pending")?.extract::<usize>()? == 5;
-    // A client's greeting, made by Python, is read by us.
-    incoming.call_method1("read", (5,))?;
-    let _wants_read = object.call_method0("do_handshake");
-    let size = outgoing.getattr("pending")?.extract::<usize>()?;
-    let mut greeting = [0; 5];
-    let read = connection.take(&mut greeting) == 5 && greeting[..2] == [22, 3];
-    let same = seen && fed && read && size > 5 && connection.outgoing_size() == size - 5;
-    Ok(same.then_some(api))
+    // A client's greeting, made by Python, arrives here; what is fed here, Python complains about.
+    let waits = object.call_method0("do_handshake").is_err();
+    let greeting = connection.outgoing();
+    let greets = greeting.len() > 5 && greeting[..2] == [22, 3];
+    connection.feed(b"this is no record at all");
+    let refuses = object.call_method0("do_handshake").is_err();
+    let usable = waits && greets && refuses && connection.incoming_size() < 24;
+    Ok(usable.then_some(api))
 }
 
 /// Looks the functions up in the library that `_ssl` has loaded; `None` if there is no such library or it lacks one.
@@ -148,23 +184,150 @@ fn load(py: Python<'_>) -> PyResult<Option<Api>> {
     {
         return Ok(None); // Another copy of the library.
     }
-    let api = (|| {
-        // SAFETY: each name is that of a function of the signature in `Api`, by OpenSSL's manual, since 1.1.1.
-        unsafe {
-            Some(Api {
-                read: std::mem::transmute::<*mut c_void, _>(find(c"SSL_read_ex")?),
-                write: std::mem::transmute::<*mut c_void, _>(find(c"SSL_write_ex")?),
-                error: std::mem::transmute::<*mut c_void, _>(find(c"SSL_get_error")?),
-                rbio: std::mem::transmute::<*mut c_void, _>(find(c"SSL_get_rbio")?),
-                wbio: std::mem::transmute::<*mut c_void, _>(find(c"SSL_get_wbio")?),
-                clear_errors: std::mem::transmute::<*mut c_void, _>(find(c"ERR_clear_error")?),
-                bio_read: std::mem::transmute::<*mut c_void, _>(find(c"BIO_read")?),
-                bio_write: std::mem::transmute::<*mut c_void, _>(find(c"BIO_write")?),
-                bio_pending: std::mem::transmute::<*mut c_void, _>(find(c"BIO_ctrl_pending")?),
-            })
-        }
-    })();
-    Ok(api)
+    Ok(functions(find))
+}
+
+/// All functions, if all are there, and the table of our BIO.
+fn functions(find: impl Fn(&CStr) -> Option<*mut c_void>) -> Option<Api> {
+    // SAFETY: each name is that of a function of the signature in `Api`, by OpenSSL's manual, since 1.1.1.
+    unsafe {
+        let method_new: unsafe extern "C" fn(c_int, *const c_char) -> *mut c_void =
+            std::mem::transmute(find(c"BIO_meth_new")?);
+        let set_write: unsafe extern "C" fn(*mut c_void, BioWrite) -> c_int =
+            std::mem::transmute(find(c"BIO_meth_set_write")?);
+        let set_read: unsafe extern "C" fn(*mut c_void, BioRead) -> c_int =
+            std::mem::transmute(find(c"BIO_meth_set_read")?);
+        let set_ctrl: unsafe extern "C" fn(*mut c_void, BioCtrl) -> c_int =
+            std::mem::transmute(find(c"BIO_meth_set_ctrl")?);
+        let set_destroy: unsafe extern "C" fn(*mut c_void, BioDestroy) -> c_int =
+            std::mem::transmute(find(c"BIO_meth_set_destroy")?);
+        let mut api = Api {
+            read: std::mem::transmute::<*mut c_void, _>(find(c"SSL_read_ex")?),
+            write: std::mem::transmute::<*mut c_void, _>(find(c"SSL_write_ex")?),
+            error: std::mem::transmute::<*mut c_void, _>(find(c"SSL_get_error")?),
+            rbio: std::mem::transmute::<*mut c_void, _>(find(c"SSL_get_rbio")?),
+            wbio: std::mem::transmute::<*mut c_void, _>(find(c"SSL_get_wbio")?),
+            set_bio: std::mem::transmute::<*mut c_void, _>(find(c"SSL_set_bio")?),
+            clear_errors: std::mem::transmute::<*mut c_void, _>(find(c"ERR_clear_error")?),
+            bio_new: std::mem::transmute::<*mut c_void, _>(find(c"BIO_new")?),
+            bio_set_data: std::mem::transmute::<*mut c_void, _>(find(c"BIO_set_data")?),
+            bio_set_init: std::mem::transmute::<*mut c_void, _>(find(c"BIO_set_init")?),
+            bio: BioApi {
+                data: std::mem::transmute::<*mut c_void, _>(find(c"BIO_get_data")?),
+                set_flags: std::mem::transmute::<*mut c_void, _>(find(c"BIO_set_flags")?),
+                clear_flags: std::mem::transmute::<*mut c_void, _>(find(c"BIO_clear_flags")?),
+            },
+            method: std::ptr::null(),
+        };
+        DATA.get_or_init(|| api.bio.data);
+        let method = method_new(KIND, c"pyloop".as_ptr());
+        let set = !method.is_null()
+            && set_write(method, bio_write) != 0
+            && set_read(method, bio_read) != 0
+            && set_ctrl(method, bio_ctrl) != 0
+            && set_destroy(method, bio_destroy) != 0;
+        api.method = method;
+        set.then_some(api)
+    }
+}
+
+type BioWrite = unsafe extern "C" fn(*mut c_void, *const c_char, c_int) -> c_int;
+type BioRead = unsafe extern "C" fn(*mut c_void, *mut c_char, c_int) -> c_int;
+type BioCtrl = unsafe extern "C" fn(*mut c_void, c_int, c_long, *mut c_void) -> c_long;
+type BioDestroy = unsafe extern "C" fn(*mut c_void) -> c_int;
+
+/// `BIO_get_data`, for callbacks.
+static DATA: OnceLock<unsafe extern "C" fn(*mut c_void) -> *mut c_void> = OnceLock::new();
+
+/// The pipes behind a BIO of ours.
+///
+/// # Safety
+/// `bio` was made with our method, and the reference ends before the callback does.
+unsafe fn pipes<'a>(bio: *mut c_void) -> Option<&'a mut Pipes> {
+    // SAFETY: a live BIO; its data are null or `Pipes`, which nobody else refers to during a call into the library.
+    unsafe { DATA.get()?(bio).cast::<Pipes>().as_mut() }
+}
+
+unsafe extern "C" fn bio_write(bio: *mut c_void, data: *const c_char, len: c_int) -> c_int {
+    // SAFETY: called by the library with a BIO of ours.
+    let Some(pipes) = (unsafe { pipes(bio) }) else {
+        return -1;
+    };
+    // SAFETY: a live BIO.
+    unsafe { (pipes.bio.clear_flags)(bio, RETRY) };
+    let Ok(count) = usize::try_from(len) else {
+        return -1;
+    };
+    if count > 0 {
+        // SAFETY: the library hands over that much memory for the length of the call.
+        let data = unsafe { std::slice::from_raw_parts(data.cast::<u8>(), count) };
+        pipes.outgoing.extend_from_slice(data);
+    }
+    len
+}
+
+unsafe extern "C" fn bio_read(bio: *mut c_void, data: *mut c_char, len: c_int) -> c_int {
+    // SAFETY: called by the library with a BIO of ours.
+    let Some(pipes) = (unsafe { pipes(bio) }) else {
+        return -1;
+    };
+    // SAFETY: a live BIO.
+    unsafe { (pipes.bio.clear_flags)(bio, RETRY) };
+    let waiting = &pipes.incoming[pipes.taken..];
+    let count = waiting.len().min(usize::try_from(len).unwrap_or(0));
+    if count == 0 {
+        // SAFETY: a live BIO.
+        unsafe { (pipes.bio.set_flags)(bio, RETRY_READ) };
+        return -1;
+    }
+    // SAFETY: the library hands over that much memory, none of which is ours.
+    unsafe { std::ptr::copy_nonoverlapping(waiting.as_ptr(), data.cast::<u8>(), count) };
+    pipes.taken += count;
+    if pipes.taken == pipes.incoming.len() {
+        pipes.taken = 0;
+        empty(&mut pipes.incoming);
+    }
+    count as c_int // At most `len`.
+}
+
+unsafe extern "C" fn bio_ctrl(
+    bio: *mut c_void,
+    command: c_int,
+    _: c_long,
+    _: *mut c_void,
+) -> c_long {
+    // SAFETY: called by the library with a BIO of ours.
+    let Some(pipes) = (unsafe { pipes(bio) }) else {
+        return 0;
+    };
+    match command {
+        FLUSH | DUP => 1,
+        PENDING => (pipes.incoming.len() - pipes.taken) as c_long,
+        WRITE_PENDING => pipes.outgoing.len() as c_long,
+        _ => 0,
+    }
+}
+
+unsafe extern "C" fn bio_destroy(bio: *mut c_void) -> c_int {
+    let Some(data) = DATA.get() else {
+        return 0;
+    };
+    // SAFETY: a BIO of ours, in its last moment.
+    let pipes = unsafe { data(bio) }.cast::<Pipes>();
+    if !pipes.is_null() {
+        // SAFETY: made by `Box::into_raw`, and freed here only.
+        drop(unsafe { Box::from_raw(pipes) });
+    }
+    1
+}
+
+/// Empties a pipe; one that has grown large gives its memory back.
+fn empty(pipe: &mut Vec<u8>) {
+    if pipe.capacity() > KEPT {
+        *pipe = Vec::new();
+    } else {
+        pipe.clear();
+    }
 }
 
 /// The word at `offset` of an object, if its type says that instances are large enough to have one there.
@@ -210,21 +373,48 @@ impl Connection {
         }
         // SAFETY: an `SSL` by its place between two known words.
         let (rbio, wbio) = unsafe { ((api.rbio)(ssl), (api.wbio)(ssl)) };
-        (rbio == incoming && wbio == outgoing).then_some(Self {
-            api,
-            ssl,
-            incoming,
-            outgoing,
-        })
+        if rbio != incoming || wbio != outgoing {
+            return None;
+        }
+        // SAFETY: our own method.
+        let bio = unsafe { (api.bio_new)(api.method) };
+        if bio.is_null() {
+            return None;
+        }
+        let pipes = Box::into_raw(Box::new(Pipes {
+            bio: api.bio,
+            incoming: Vec::new(),
+            taken: 0,
+            outgoing: Vec::new(),
+        }));
+        // SAFETY: a fresh BIO, which owns the pipes from here on.
+        unsafe { (api.bio_set_data)(bio, pipes.cast()) };
+        // SAFETY: as above.
+        unsafe { (api.bio_set_init)(bio, 1) };
+        // SAFETY: a live SSL, which takes our one reference for both directions, and gives up those to the old BIOs:
+        // Python's objects have their own.
+        unsafe { (api.set_bio)(ssl, bio, bio) };
+        Some(Self { api, ssl, pipes })
     }
 
-    /// Takes in records; whether there was memory for them.
-    pub(crate) fn feed(&self, records: &[u8]) -> bool {
-        let Ok(len) = c_int::try_from(records.len()) else {
-            return false;
-        };
-        // SAFETY: a live BIO, and memory that is read for the length of the call.
-        unsafe { (self.api.bio_write)(self.incoming, records.as_ptr().cast(), len) == len }
+    /// The pipes, between two calls into the library.
+    #[expect(
+        clippy::mut_from_ref,
+        reason = "used for one statement each, by the loop's thread alone"
+    )]
+    fn pipes(&self) -> &mut Pipes {
+        // SAFETY: alive as long as the SSL; no callback is running, so this is the only reference.
+        unsafe { &mut *self.pipes }
+    }
+
+    /// Takes in records.
+    pub(crate) fn feed(&self, records: &[u8]) {
+        let pipes = self.pipes();
+        if pipes.taken > 0 {
+            pipes.incoming.drain(..pipes.taken);
+            pipes.taken = 0;
+        }
+        pipes.incoming.extend_from_slice(records);
     }
 
     /// Decrypts into `buffer`: one record, or as much of it as there is room for.
@@ -270,24 +460,29 @@ impl Connection {
         }
     }
 
-    /// Moves records that are to be sent into `buffer`; how many bytes.
+    /// Takes out the records that are to be sent; [`reuse`](Self::reuse) takes the memory back.
     #[inline]
-    pub(crate) fn take(&self, buffer: &mut [u8]) -> usize {
-        let len = c_int::try_from(buffer.len()).unwrap_or(c_int::MAX);
-        // SAFETY: a live BIO, and memory that is written for the length of the call.
-        let count = unsafe { (self.api.bio_read)(self.outgoing, buffer.as_mut_ptr().cast(), len) };
-        usize::try_from(count).unwrap_or(0) // Negative: there is nothing.
+    pub(crate) fn outgoing(&self) -> Vec<u8> {
+        std::mem::take(&mut self.pipes().outgoing)
+    }
+
+    /// Takes back the memory of records that were sent, for the next ones.
+    pub(crate) fn reuse(&self, mut sent: Vec<u8>) {
+        let pipes = self.pipes();
+        if pipes.outgoing.capacity() == 0 {
+            empty(&mut sent);
+            pipes.outgoing = sent;
+        }
     }
 
     /// Bytes of records that wait to be decrypted.
     pub(crate) fn incoming_size(&self) -> usize {
-        // SAFETY: a live BIO.
-        unsafe { (self.api.bio_pending)(self.incoming) }
+        let pipes = self.pipes();
+        pipes.incoming.len() - pipes.taken
     }
 
     /// Bytes of records that wait to be sent.
     pub(crate) fn outgoing_size(&self) -> usize {
-        // SAFETY: a live BIO.
-        unsafe { (self.api.bio_pending)(self.outgoing) }
+        self.pipes().outgoing.len()
     }
 }

@@ -130,9 +130,8 @@ impl Session {
         self.progress(py, core, |progress| {
             progress.readable |= progress.records.feed(records);
         })?;
-        if let Some(direct) = &self.direct
-            && direct.feed(records)
-        {
+        if let Some(direct) = &self.direct {
+            direct.feed(records);
             return Ok(());
         }
         let data = PyBytes::new(py, records);
@@ -191,7 +190,7 @@ impl Session {
     }
 
     /// Sends the records that were made, if there are any.
-    pub(super) fn send(&self, py: Python<'_>, core: &LoopCore, lower: &Lower) -> PyResult<()> {
+    pub(super) fn send(&self, py: Python<'_>, lower: &Lower) -> PyResult<()> {
         let Some(direct) = &self.direct else {
             let name = &imports(py).names.read;
             let records = call::method0(self.outgoing.bind(py), name)?.cast_into::<PyBytes>()?;
@@ -203,19 +202,18 @@ impl Session {
         if direct.outgoing_size() == 0 {
             return Ok(());
         }
-        core.with_scratch(py, |scratch| {
-            loop {
-                let count = direct.take(scratch);
-                if count == 0 {
-                    return Ok(());
-                }
-                lower.send(py, &Written::Slice(&scratch[..count]))?;
-            }
-        })?
+        let records = direct.outgoing();
+        let result = lower.send(py, &Written::Slice(&records));
+        direct.reuse(records);
+        result
     }
 
     /// Forgets records that nobody will send.
     pub(super) fn drop_outgoing(&self, py: Python<'_>) -> PyResult<()> {
+        if let Some(direct) = &self.direct {
+            drop(direct.outgoing());
+            return Ok(());
+        }
         call::method0(self.outgoing.bind(py), &imports(py).names.read).map(drop)
     }
 

@@ -202,7 +202,7 @@ pub(super) fn send_records(py: Python<'_>, pump: &Pump) -> PyResult<()> {
 
 /// Hands the records that were made to the lower transport, room or not.
 pub(super) fn send_all_records(py: Python<'_>, pump: &Pump, lower: &Lower) -> PyResult<()> {
-    pump.session.send(py, pump.owner.get(), lower)
+    pump.session.send(py, lower)
 }
 
 /// Calls `pause_writing` or `resume_writing`, if it is time to.
