@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import os
+import ssl
 import subprocess
 import sys
+import sysconfig
 from pathlib import Path
 
 import pytest
+
+from .support import Loop, run
+from .tls_support import connection, make_contexts
 
 FILES = ("test_tls.py", "test_tls_endings.py", "test_tls_flow.py", "test_tls_settings.py", "test_tls_layers.py")
 
@@ -24,8 +29,29 @@ def run_with(engine: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
+@pytest.mark.pyloop_only("asyncio has one engine")
+@pytest.mark.skipif(
+    not hasattr(sys.modules["_ssl"], "__file__") or bool(os.environ.get("PYLOOP_TLS")),
+    reason="OpenSSL is part of this interpreter, or another engine was asked for",
+)
+def test_openssl_is_called_directly_where_nothing_speaks_against_it(loop: Loop) -> None:
+    free_threaded = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+    contexts = make_contexts()
+
+    class Derived(ssl.SSLObject):
+        pass
+
+    async def main() -> None:
+        async with connection(contexts) as (transport, _, _peer):
+            assert transport._ssl_protocol._engine == ("memorybio" if free_threaded else "openssl")
+        contexts.client.sslobject_class = Derived
+        async with connection(contexts) as (transport, _, _peer):
+            assert transport._ssl_protocol._engine == "memorybio"
+
+    run(loop, main())
+
+
 def test_the_engine_of_memory_bios_passes_the_same_tests() -> None:
-    pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
     files = [str(Path(__file__).with_name(name)) for name in FILES]
     done = run_with("memorybio", "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", "-k", "pyloop", *files)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -10,7 +10,7 @@ use super::pump::{Pump, pump, set_protocol_kind};
 use super::{handshake, read, shutdown, write};
 use crate::py::bytes::View;
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
-use crate::py::payload::{Payload, PayloadType};
+use crate::py::payload::PayloadType;
 use crate::transport::{boolean, methods, none, required};
 
 methods! {
@@ -98,6 +98,16 @@ impl Getter for AppTransport {
     }
 }
 
+/// What moves the data, for tests.
+struct Engine;
+impl Getter for Engine {
+    const NAME: &'static CStr = c"_engine";
+    fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let name = pump(object).session.engine();
+        Ok(name.into_pyobject(object.py())?.into_any())
+    }
+}
+
 /// Makes the protocol type over `asyncio.Protocol` and adds it to the module.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -105,11 +115,10 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .import("asyncio.protocols")?
         .getattr("Protocol")?
         .cast_into::<PyType>()?;
-    let getters = vec![getter::<AppTransport>()];
+    let getters = vec![getter::<AppTransport>(), getter::<Engine>()];
     let kind: PayloadType<Pump> =
         PayloadType::build(py, c"pyloop.TlsProtocol", &base, table(), getters)?;
     module.add("TlsProtocol", kind.object(py))?;
     set_protocol_kind(py, kind);
-    let _: &PayloadType<Pump> = Pump::kind(py);
     Ok(())
 }

@@ -108,6 +108,15 @@ impl Session {
         })
     }
 
+    /// The name of the engine that moves the data.
+    pub(super) fn engine(&self) -> &'static str {
+        if self.direct.is_some() {
+            "openssl"
+        } else {
+            "memorybio"
+        }
+    }
+
     pub(super) fn visit(&self, visitor: &Visitor) {
         visitor.object(&self.object);
         visitor.object(&self.data);
