@@ -124,7 +124,7 @@ class PyLoop(SignalMethods, SocketMethods):
             waiter,
             server_side=server_side,
             server_hostname=server_hostname,
-            **timeouts,
+            timeouts=timeouts,
         )
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport

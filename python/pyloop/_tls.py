@@ -18,7 +18,7 @@ except ImportError:  # pragma: no cover - an interpreter built without OpenSSL
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from ._loop import PyLoop
     from ._pyloop import TlsProtocol, TlsTransport
@@ -46,7 +46,7 @@ def make_protocol(
     server_hostname: str | None = None,
     call_connection_made: bool = True,
     accepted: bool = False,
-    **timeouts: float | None,
+    timeouts: Mapping[str, float | None],
 ) -> TlsProtocol | sslproto.SSLProtocol:
     """Makes the protocol that stands between a transport and an application's protocol.
 
@@ -73,7 +73,7 @@ def make_protocol(
     handshake = _timeout("ssl_handshake_timeout", timeouts, constants.SSL_HANDSHAKE_TIMEOUT)
     shutdown = _timeout("ssl_shutdown_timeout", timeouts, _compat.SSL_SHUTDOWN_TIMEOUT)
     if not sslcontext:
-        sslcontext = sslproto._create_transport_context(server_side, server_hostname)  # type: ignore[attr-defined]
+        sslcontext = sslproto._create_transport_context(server_side, server_hostname)
     return loop._make_tls_protocol(
         app_protocol,
         sslcontext,
@@ -86,7 +86,7 @@ def make_protocol(
     )
 
 
-def _timeout(name: str, timeouts: dict[str, float | None], default: float) -> float:
+def _timeout(name: str, timeouts: Mapping[str, float | None], default: float) -> float:
     seconds = timeouts.get(name)
     if seconds is None:
         return default
@@ -106,7 +106,7 @@ def accept(
 ) -> TlsProtocol | sslproto.SSLProtocol:
     """Makes the protocol of an accepted connection, with the time-outs that `create_server` was given."""
     timeouts = dict(zip(_compat.TLS_TIMEOUTS, options, strict=False))
-    return make_protocol(loop, factory(), sslcontext, None, server_side=True, accepted=True, **timeouts)
+    return make_protocol(loop, factory(), sslcontext, None, server_side=True, accepted=True, timeouts=timeouts)
 
 
 async def start_tls(
@@ -116,7 +116,7 @@ async def start_tls(
     sslcontext: ssl.SSLContext,
     server_side: bool,
     server_hostname: str | None,
-    timeouts: dict[str, float | None],
+    timeouts: Mapping[str, float | None],
 ) -> Any:
     """Puts TLS between a transport and its protocol; returns the transport that the protocol is to use.
 
@@ -138,7 +138,7 @@ async def start_tls(
         server_side=server_side,
         server_hostname=server_hostname,
         call_connection_made=False,
-        **timeouts,
+        timeouts=timeouts,
     )
     # Nothing is to arrive before the handshake has begun.
     transport.pause_reading()
@@ -174,9 +174,7 @@ def flow_limits(high: int | None, low: int | None, kibibytes: int) -> tuple[int,
 
 def handshake_timed_out(seconds: float) -> ConnectionAbortedError:
     """The error of a handshake that took too long."""
-    return ConnectionAbortedError(
-        f"SSL handshake is taking longer than {seconds} seconds: aborting the connection"
-    )
+    return ConnectionAbortedError(f"SSL handshake is taking longer than {seconds} seconds: aborting the connection")
 
 
 def log_debug(protocol: TlsProtocol, event: str) -> None:
@@ -191,9 +189,7 @@ def log_error(protocol: TlsProtocol, message: str, error: BaseException) -> None
 
 def report(loop: PyLoop, protocol: TlsProtocol, transport: Any, error: BaseException, message: str) -> None:
     """Reports an error to the loop's exception handler."""
-    loop.call_exception_handler(
-        {"message": message, "exception": error, "transport": transport, "protocol": protocol}
-    )
+    loop.call_exception_handler({"message": message, "exception": error, "transport": transport, "protocol": protocol})
 
 
 def warn_kept_open() -> None:

@@ -329,9 +329,7 @@ def test_a_handshake_of_a_server_that_takes_too_long_is_given_up(loop: Loop, con
             made.append(Recorder())
             return made[-1]
 
-        server = await loop.create_server(
-            factory, "127.0.0.1", 0, ssl=contexts.server, ssl_handshake_timeout=0.02
-        )
+        server = await loop.create_server(factory, "127.0.0.1", 0, ssl=contexts.server, ssl_handshake_timeout=0.02)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
         assert await reader.read() == b""
         writer.close()
@@ -436,9 +434,7 @@ def test_an_open_transport_that_is_dropped_warns(loop: Loop, contexts: Contexts)
         gc.collect()
 
 
-def test_debug_mode_tells_of_the_handshake(
-    loop: Loop, contexts: Contexts, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_debug_mode_tells_of_the_handshake(loop: Loop, contexts: Contexts, caplog: pytest.LogCaptureFixture) -> None:
     loop.set_debug(True)
     caplog.set_level(logging.DEBUG, logger="asyncio")
 

@@ -1,7 +1,7 @@
 """Whatever arrives instead of what should, a TLS connection ends in one of the ways it may, and nothing else happens.
 
-Each case takes a good conversation and damages what the peer sends: bytes changed, cut out, doubled, cut off, random. The
-seed of a failing case is in its message; `PYLOOP_FUZZ_SECONDS` sets for how long to look (2 s each unless set).
+Each case takes a good conversation and damages what the peer sends: bytes changed, cut out, doubled, cut off, random.
+The seed of a failing case is in its message; `PYLOOP_FUZZ_SECONDS` sets for how long to look (2 s each unless set).
 """
 
 from __future__ import annotations

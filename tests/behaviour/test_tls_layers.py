@@ -1,4 +1,4 @@
-"""TLS over transports that are not plain sockets: TLS within TLS, tunnels of the application's, `start_tls` in between."""
+"""TLS over transports that are no plain sockets: TLS within TLS, tunnels of the application's, `start_tls`."""
 
 from __future__ import annotations
 
@@ -250,7 +250,7 @@ def test_start_tls_refuses_what_it_cannot_use(loop: Loop, contexts: Contexts) ->
             return "<plain>"
 
     async def main() -> None:
-        with pytest.raises(TypeError, match="sslcontext is expected to be an instance of ssl.SSLContext, got None"):
+        with pytest.raises(TypeError, match=r"sslcontext is expected to be an instance of ssl\.SSLContext, got None"):
             await loop.start_tls(Plain(), Recorder(), None)  # type: ignore[arg-type]
         with pytest.raises(TypeError, match="transport <plain> is not supported by start_tls"):
             await loop.start_tls(Plain(), Recorder(), contexts.client)
@@ -262,9 +262,7 @@ def test_a_start_tls_that_is_cancelled_closes_the_connection(loop: Loop, context
     async def main() -> None:
         ours, theirs = socket_pair()
         plain, protocol = await loop.create_connection(Recorder, sock=ours)
-        upgrading = asyncio.ensure_future(
-            loop.start_tls(plain, protocol, contexts.client, server_hostname="localhost")
-        )
+        upgrading = asyncio.ensure_future(loop.start_tls(plain, protocol, contexts.client, server_hostname="localhost"))
         assert await loop.sock_recv(theirs, 1)
         upgrading.cancel()
         with pytest.raises(asyncio.CancelledError):

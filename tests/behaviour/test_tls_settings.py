@@ -190,7 +190,7 @@ def test_a_class_of_the_applications_sees_every_call(loop: Loop, contexts: Conte
     calls: list[str] = []
 
     class Watching(ssl.SSLObject):
-        def read(self, len: int = 1024, buffer: Any = None) -> Any:  # noqa: A002
+        def read(self, len: int = 1024, buffer: Any = None) -> Any:
             calls.append("read")
             return super().read(len, buffer) if buffer is not None else super().read(len)
 
