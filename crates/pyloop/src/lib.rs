@@ -5,6 +5,7 @@
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
 //! | `sockets` | the native half of `sock_*` |
 //! | `transport` | stream and datagram transports, listeners |
+//! | `tls` | TLS over them, or over any other transport |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
 //! | `clock` | seconds and nanoseconds |
@@ -16,6 +17,7 @@ mod core;
 mod py;
 mod sockets;
 mod sys;
+mod tls;
 mod transport;
 
 use pyo3::prelude::*;
@@ -27,6 +29,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::handle_type::register(module)?;
     transport::register(module)?;
     transport::datagram::register(module)?;
+    tls::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;
