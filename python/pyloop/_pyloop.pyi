@@ -327,7 +327,7 @@ class DatagramTransport(transports.Transport, transports.DatagramTransport):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused or closing."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -383,7 +383,7 @@ class TlsTransport(transports._FlowControlMixin):
     def _extra(self) -> dict[str, Any]: ...
     @property
     def _protocol_paused(self) -> bool: ...
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Encrypts and sends data, in order with all other writes; never blocks.
 
         Raises:
@@ -391,7 +391,7 @@ class TlsTransport(transports._FlowControlMixin):
             RuntimeError: from another thread.
         """
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Writes every item of an iterable of bytes-like objects; none if one of them is not.
 
         Raises:
@@ -429,7 +429,7 @@ class TlsTransport(transports._FlowControlMixin):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -478,8 +478,8 @@ class TlsTransport(transports._FlowControlMixin):
             ValueError: unless high >= low >= 0.
         """
 
-    def _force_close(self, exc: BaseException | None, /) -> None: ...
-    def _test__append_write_backlog(self, data: bytes, /) -> None: ...
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def _test__append_write_backlog(self, data: bytes) -> None: ...
 
 @final
 class TlsProtocol(asyncio.Protocol):

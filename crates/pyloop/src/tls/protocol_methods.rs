@@ -21,7 +21,7 @@ methods! {
         none(args)
     }
 
-    DataReceived c"data_received" c"data_received($self, data, /)\n--\n\nTakes in records."
+    DataReceived c"data_received" c"data_received($self, data)\n--\n\nTakes in records."
     |object, args| {
         let [data] = args.bind("data_received", ["data"], 1)?;
         let view = View::read(&required(data))?;
@@ -38,7 +38,7 @@ methods! {
         boolean(args, keep_open)
     }
 
-    ConnectionLost c"connection_lost" c"connection_lost($self, exc, /)\n--\n\nThe transport underneath is gone."
+    ConnectionLost c"connection_lost" c"connection_lost($self, exc)\n--\n\nThe transport underneath is gone."
     |object, args| {
         let [error] = args.bind("connection_lost", ["exc"], 1)?;
         shutdown::lower_lost(object, &required(error))?;

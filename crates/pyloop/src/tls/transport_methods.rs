@@ -18,7 +18,7 @@ use crate::py::payload::PayloadType;
 use crate::transport::{boolean, methods, none, required};
 
 methods! {
-    Write c"write" c"write($self, data, /)\n--\n\nEncrypts and sends data (bytes, bytearray or memoryview), in order with all other writes; never blocks.\n\nWrites of one callback share records and a system call. Raises TypeError for other types."
+    Write c"write" c"write($self, data)\n--\n\nEncrypts and sends data (bytes, bytearray or memoryview), in order with all other writes; never blocks.\n\nWrites of one callback share records and a system call. Raises TypeError for other types."
     |object, args| {
         let [data] = args.bind("write", ["data"], 1)?;
         if let Some(chunk) = write::chunk(&required(data))? {
@@ -27,7 +27,7 @@ methods! {
         none(args)
     }
 
-    Writelines c"writelines" c"writelines($self, list_of_data, /)\n--\n\nWrites every item of an iterable of bytes-like objects; none if one of them is not."
+    Writelines c"writelines" c"writelines($self, list_of_data)\n--\n\nWrites every item of an iterable of bytes-like objects; none if one of them is not."
     |object, args| {
         let [lines] = args.bind("writelines", ["list_of_data"], 1)?;
         let chunks = lines_of(&required(lines))?;
@@ -64,7 +64,7 @@ methods! {
         none(args)
     }
 
-    ForceClose c"_force_close" c"_force_close($self, exc, /)\n--\n\nCloses at once with connection_lost(exc); for TLS on top of this."
+    ForceClose c"_force_close" c"_force_close($self, exc)\n--\n\nCloses at once with connection_lost(exc); for TLS on top of this."
     |object, args| {
         let [exc] = args.bind("_force_close", ["exc"], 1)?;
         let error = required(exc);
@@ -113,7 +113,7 @@ methods! {
         none(args)
     }
 
-    SetProtocol c"set_protocol" c"set_protocol($self, protocol, /)\n--\n\nHands everything that happens from now on to another protocol."
+    SetProtocol c"set_protocol" c"set_protocol($self, protocol)\n--\n\nHands everything that happens from now on to another protocol."
     |object, args| {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let protocol = required(protocol);
@@ -201,7 +201,7 @@ methods! {
         none(args)
     }
 
-    AppendBacklog c"_test__append_write_backlog" c"_test__append_write_backlog($self, data, /)\n--\n\nWrites without encrypting yet: CPython's own tests fill the backlog so."
+    AppendBacklog c"_test__append_write_backlog" c"_test__append_write_backlog($self, data)\n--\n\nWrites without encrypting yet: CPython's own tests fill the backlog so."
     |object, args| {
         let [data] = args.bind("_test__append_write_backlog", ["data"], 1)?;
         if let Some(chunk) = write::chunk(&required(data))? {
