@@ -162,9 +162,7 @@ class TlsConnection(Connection):
 class Load:
     """All connections of the client and the epoll they share."""
 
-    def __init__(
-        self, address: Address, count: int, size: int, kind: Callable[[Address, bytes], Connection]
-    ) -> None:
+    def __init__(self, address: Address, count: int, size: int, kind: Callable[[Address, bytes], Connection]) -> None:
         message = pattern(size)
         self._epoll = select.epoll()
         self._connections = {}

@@ -3,9 +3,8 @@
 import asyncio
 import contextvars
 import socket
-from asyncio import constants, events, transports
 import ssl
-from asyncio import events, transports
+from asyncio import constants, events, transports
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Final, TypeAlias, TypeVar, final
 
@@ -18,14 +17,10 @@ __all__ = [
     "ReadPipeTransport",
     "StreamTransport",
     "TimerHandle",
-    "WritePipeTransport",
-    "_add_fast_methods",
-    "Handle",
-    "LoopCore",
-    "StreamTransport",
-    "TimerHandle",
     "TlsProtocol",
     "TlsTransport",
+    "WritePipeTransport",
+    "_add_fast_methods",
     "_hold_loops",
     "_shares_contexts",
 ]

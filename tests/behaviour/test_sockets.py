@@ -198,7 +198,7 @@ def test_a_refused_connection_is_an_error(loop: Loop) -> None:
 
 
 def test_accepting_where_nobody_listens_is_an_error(loop: Loop, pair: Pair) -> None:
-    with pytest.raises(OSError) as refused:
+    with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is looked at
         run(loop, loop.sock_accept(pair[0]))
     assert refused.value.errno == errno.EINVAL
 
@@ -214,7 +214,8 @@ def test_a_wrong_size_of_a_datagram_is_an_error(
 
 @recvfrom
 @pytest.mark.parametrize(
-    ("buffer", "size", "error"), [(bytearray(4), -1, ValueError), (bytearray(4), 5, ValueError), (b"1234", 0, TypeError)]
+    ("buffer", "size", "error"),
+    [(bytearray(4), -1, ValueError), (bytearray(4), 5, ValueError), (b"1234", 0, TypeError)],
 )
 def test_a_wrong_buffer_for_a_datagram_is_an_error(
     loop: Loop, datagram_pair: Pair, buffer: object, size: int, error: type[Exception]
@@ -227,7 +228,7 @@ def test_a_wrong_buffer_for_a_datagram_is_an_error(
 def test_receiving_from_a_listener_is_an_error(loop: Loop) -> None:
     with listening_socket() as listener:
         listener.setblocking(False)
-        with pytest.raises(OSError) as refused:
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is looked at
             run(loop, loop.sock_recvfrom(listener, 1))
     assert refused.value.errno == errno.ENOTCONN
 
