@@ -15,10 +15,10 @@ __all__ = [
     "Handle",
     "LoopCore",
     "ReadPipeTransport",
+    "SSLProtocol",
+    "SSLTransport",
     "StreamTransport",
     "TimerHandle",
-    "TlsProtocol",
-    "TlsTransport",
     "WritePipeTransport",
     "_add_fast_methods",
     "_hold_loops",
@@ -33,7 +33,7 @@ _Descriptor: TypeAlias = int | Any  # or an object with fileno()
 # Whether callbacks of one batch can share a context snapshot on this interpreter; False costs time, nothing else.
 _shares_contexts: Final[bool]
 
-def _add_fast_methods(kind: type[LoopCore], /) -> None:
+def _add_fast_methods(kind: type[LoopCore]) -> None:
     """Gives a class derived from `LoopCore` scheduling methods of its own, which the interpreter calls faster.
 
     Raises:
@@ -360,7 +360,7 @@ class DatagramTransport(transports.Transport, transports.DatagramTransport):
     def _flush(self) -> None: ...
 
 @final
-class TlsTransport(transports._FlowControlMixin):
+class SSLTransport(transports._FlowControlMixin):
     """A TLS connection over another transport; an `asyncio.Transport`.
 
     Data written in one callback share records, and over a stream transport a system call. Only the loop's thread may
@@ -373,7 +373,7 @@ class TlsTransport(transports._FlowControlMixin):
     @property
     def _loop(self) -> asyncio.AbstractEventLoop: ...
     @property
-    def _ssl_protocol(self) -> TlsProtocol: ...
+    def _ssl_protocol(self) -> SSLProtocol: ...
     @property
     def _extra(self) -> dict[str, Any]: ...
     @property
@@ -477,23 +477,23 @@ class TlsTransport(transports._FlowControlMixin):
     def _test__append_write_backlog(self, data: bytes) -> None: ...
 
 @final
-class TlsProtocol(asyncio.Protocol):
-    """The protocol between a transport and its `TlsTransport`. Programs make none themselves."""
+class SSLProtocol(asyncio.Protocol):
+    """The protocol between a transport and its `SSLTransport`. Programs make none themselves."""
 
     @property
-    def _app_transport(self) -> TlsTransport: ...
+    def _app_transport(self) -> SSLTransport: ...
     @property
     def _engine(self) -> str: ...
     def connection_made(self, transport: asyncio.BaseTransport, /) -> None:
         """Begins the handshake."""
 
-    def data_received(self, data: bytes, /) -> None:
+    def data_received(self, data: bytes) -> None:
         """Takes in records."""
 
     def eof_received(self) -> bool:
         """The peer sends no more records; returns whether the transport is to stay open for writing."""
 
-    def connection_lost(self, exc: Exception | None, /) -> None:
+    def connection_lost(self, exc: Exception | None) -> None:
         """The transport underneath is gone."""
 
     def pause_writing(self) -> None:
@@ -677,7 +677,7 @@ class LoopCore:
         call_connection_made: bool,
         accepted: bool,
         timeouts: tuple[float, float],
-    ) -> TlsProtocol: ...
+    ) -> SSLProtocol: ...
     def _make_socket_transport(
         self,
         sock: socket.socket,

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from ._loop import PyLoop
-    from ._pyloop import TlsProtocol, TlsTransport
+    from ._pyloop import SSLProtocol, SSLTransport
 
 # For tests, and to tell a fault of one from a fault of the other: "openssl" calls the library underneath `ssl`,
 # "memorybio" the methods of `ssl.SSLObject`, "stdlib" puts asyncio's own protocol in the place of ours.
@@ -47,7 +47,7 @@ def make_protocol(
     call_connection_made: bool = True,
     accepted: bool = False,
     timeouts: Mapping[str, float | None],
-) -> TlsProtocol | sslproto.SSLProtocol:
+) -> SSLProtocol | sslproto.SSLProtocol:
     """Makes the protocol that stands between a transport and an application's protocol.
 
     Raises:
@@ -103,7 +103,7 @@ def _accepted(loop: PyLoop, done: asyncio.Future[Any]) -> None:
 
 def accept(
     loop: PyLoop, factory: Callable[[], Any], sslcontext: ssl.SSLContext, options: tuple[float | None, ...]
-) -> TlsProtocol | sslproto.SSLProtocol:
+) -> SSLProtocol | sslproto.SSLProtocol:
     """Makes the protocol of an accepted connection, with the time-outs that `create_server` was given."""
     timeouts = dict(zip(_compat.TLS_TIMEOUTS, options, strict=False))
     return make_protocol(loop, factory(), sslcontext, None, server_side=True, accepted=True, timeouts=timeouts)
@@ -177,17 +177,17 @@ def handshake_timed_out(seconds: float) -> ConnectionAbortedError:
     return ConnectionAbortedError(f"SSL handshake is taking longer than {seconds} seconds: aborting the connection")
 
 
-def log_debug(protocol: TlsProtocol, event: str) -> None:
+def log_debug(protocol: SSLProtocol, event: str) -> None:
     """Logs an event, in debug mode."""
     logger.debug("%r %s", protocol, event)
 
 
-def log_error(protocol: TlsProtocol, message: str, error: BaseException) -> None:
+def log_error(protocol: SSLProtocol, message: str, error: BaseException) -> None:
     """Logs an error of the everyday kind, in debug mode."""
     logger.debug("%r: %s", protocol, message, exc_info=error)
 
 
-def report(loop: PyLoop, protocol: TlsProtocol, transport: Any, error: BaseException, message: str) -> None:
+def report(loop: PyLoop, protocol: SSLProtocol, transport: Any, error: BaseException, message: str) -> None:
     """Reports an error to the loop's exception handler."""
     loop.call_exception_handler({"message": message, "exception": error, "transport": transport, "protocol": protocol})
 
@@ -203,6 +203,6 @@ def warn_lost_write(count: int) -> None:
         logger.warning("SSL connection is closed")
 
 
-def warn_unclosed(transport: TlsTransport) -> None:
+def warn_unclosed(transport: SSLTransport) -> None:
     """Warns about a transport that nobody closed."""
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)

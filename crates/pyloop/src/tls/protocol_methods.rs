@@ -117,8 +117,8 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .cast_into::<PyType>()?;
     let getters = vec![getter::<AppTransport>(), getter::<Engine>()];
     let kind: PayloadType<Pump> =
-        PayloadType::build(py, c"pyloop.TlsProtocol", &base, table(), getters)?;
-    module.add("TlsProtocol", kind.object(py))?;
+        PayloadType::build(py, c"pyloop.SSLProtocol", &base, table(), getters)?;
+    module.add("SSLProtocol", kind.object(py))?;
     set_protocol_kind(py, kind);
     Ok(())
 }

@@ -200,7 +200,7 @@ impl Payload for Pump {
             Some(lower) => lower.bind(object.py()).repr()?.to_string(),
             None => "no transport".to_owned(),
         };
-        Ok(format!("<TlsProtocol {phase:?} over {over}>").replace("Unwrapped", "idle"))
+        Ok(format!("<SSLProtocol {phase:?} over {over}>").replace("Unwrapped", "idle"))
     }
 
     fn finalize(_object: &Bound<'_, PyAny>) -> PyResult<()> {

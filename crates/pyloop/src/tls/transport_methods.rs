@@ -301,7 +301,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         getter::<ProtocolPaused>(),
     ];
     let kind: PayloadType<Face> =
-        PayloadType::build(py, c"pyloop.TlsTransport", &base, table(), getters)?;
+        PayloadType::build(py, c"pyloop.SSLTransport", &base, table(), getters)?;
     let object = kind.object(py);
     object.setattr("_start_tls_compatible", true)?;
     let fallback = py
@@ -309,7 +309,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .getattr("_SendfileMode")?
         .getattr("FALLBACK")?;
     object.setattr("_sendfile_compatible", fallback)?;
-    module.add("TlsTransport", object)?;
+    module.add("SSLTransport", object)?;
     set_transport_kind(py, kind);
     Ok(())
 }
