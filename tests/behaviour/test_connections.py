@@ -8,6 +8,7 @@ import os
 import socket
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -301,5 +302,43 @@ def test_unix_errors(loop: Loop, tmp_path: Path) -> None:
             await loop.create_unix_connection(Recorder)
         with pytest.raises(ValueError, match="path"):
             await loop.create_unix_server(Recorder)
+
+    run(loop, main())
+
+
+@pytest.mark.parametrize("busy", [0, 100_000], ids=["idle", "busy"])
+def test_nothing_arrives_before_the_task_that_awaits_the_connection_has_run(loop: Loop, busy: int) -> None:
+    """Tunnels and proxies put their protocol in place then."""
+
+    class Early(asyncio.Protocol):
+        def data_received(self, data: bytes) -> None:
+            raise AssertionError(f"{data!r} came before its receiver")
+
+    class Greeting(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            assert isinstance(transport, asyncio.WriteTransport)
+            transport.write(b"welcome")
+
+    async def main() -> None:
+        def work() -> None:
+            end = time.perf_counter_ns() + busy
+            while time.perf_counter_ns() < end:
+                pass
+            working[0] = loop.call_soon(work)
+
+        working = [loop.call_soon(len, ())]
+        if busy:
+            work()
+        try:
+            async with await loop.create_server(Greeting, "127.0.0.1", 0) as server:
+                for _ in range(20):
+                    transport, _ = await loop.create_connection(Early, *server.sockets[0].getsockname())
+                    receiver = Recorder()
+                    receiver.connection_made(transport)
+                    transport.set_protocol(receiver)
+                    await until(lambda receiver=receiver: receiver.received == b"welcome")  # type: ignore[misc]
+                    transport.abort()
+        finally:
+            working[0].cancel()
 
     run(loop, main())

@@ -126,9 +126,11 @@ async def reset_by_the_peer(loop: Loop) -> None:
 
 async def refused(loop: Loop) -> None:
     with pytest.raises(ConnectionRefusedError):
-        await loop.create_connection(Client, "127.0.0.1", UNUSED_PORT)
+        await loop.create_connection(Client, LONELY, UNUSED_PORT)
 
 
+# An address of this process's own: what runs beside these tests takes ports of 127.0.0.1.
+LONELY = f"127.9.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
 UNUSED_PORT = free_port()
 
 
@@ -235,7 +237,7 @@ async def datagrams(loop: Loop) -> None:
             self.ended = True
 
     # One address for all lives: pyloop keeps the tuples of a thousand addresses.
-    transport, protocol = await loop.create_datagram_endpoint(Hearing, ("127.0.0.1", DATAGRAM_PORT))
+    transport, protocol = await loop.create_datagram_endpoint(Hearing, (LONELY, DATAGRAM_PORT))
     transport.sendto(b"to oneself", transport.get_extra_info("sockname"))
     await until(lambda: protocol.heard == b"to oneself")
     transport.close()
@@ -253,7 +255,7 @@ async def datagrams_that_nobody_hears(loop: Loop) -> None:
         def connection_lost(self, exc: BaseException | None) -> None:
             self.ended = True
 
-    transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=("127.0.0.1", UNUSED_PORT))
+    transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=(LONELY, UNUSED_PORT))
     transport.sendto(b"anybody?")
     await until(lambda: protocol.error is not None)
     protocol.error = None

@@ -9,8 +9,8 @@
 //! 3. **drain**: the inbox goes behind the ready queue.
 //! 4. **expire**: due timers go behind that, earliest deadline first.
 //! 5. **run**: the [`Batch`](crate::Batch) of what is queued now, to its end, even if a callback stops the loop.
-//!    Each callback is counted by the [`Pacer`](crate::Pacer). A poll that becomes due in the midst of a long batch
-//!    is a look at that point: what it finds is queued behind the batch, which neither ends nor grows.
+//!    Each callback is counted by the [`Pacer`](crate::Pacer). What the poll found comes behind the callbacks that were
+//!    ready before it.
 //! 6. **stop?** Only here does the loop look whether it was stopped.
 //!
 //! Polling before draining and expiring puts what happened during a park into the batch of the same

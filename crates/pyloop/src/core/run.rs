@@ -116,17 +116,19 @@ impl Run<'_, '_> {
             queue.ready.len() + queue.unflushed.len()
         });
         drop(access);
+        let mut ahead = None;
         if ready_len == 0 || self.first || self.poll_due {
-            self.poll(ready_len)?;
+            ahead = self.poll(ready_len)?;
         } else if self.check_timers && self.core.timers.next_deadline().is_some() {
             self.expire(clock::now())?;
         }
         self.check_timers = false;
-        self.run_batch()?;
+        self.run_batch(ahead)?;
         self.flush()
     }
 
-    fn poll(&mut self, ready_len: usize) -> PyResult<()> {
+    /// Looks at I/O, or parks. The number of callbacks that run before the events found are served, if there are such.
+    fn poll(&mut self, ready_len: usize) -> PyResult<Option<usize>> {
         let next_deadline = self.core.timers.next_deadline();
         let plan = plan_poll(&PollInputs {
             ready_len,
@@ -147,7 +149,7 @@ impl Run<'_, '_> {
             self.core.leave_runner(self.object.py())?;
         }
         match plan {
-            Poll::Skip => return Ok(()),
+            Poll::Skip => return Ok(None),
             Poll::Look => self.look()?,
             Poll::Park(deadline) => self.park(deadline)?,
         }
@@ -155,19 +157,27 @@ impl Run<'_, '_> {
     }
 
     /// After a poll: serves its events, takes in what other threads sent meanwhile, expires timers.
-    fn polled(&mut self) -> PyResult<()> {
+    ///
+    /// Events that were found while callbacks are ready wait for these, as they do with asyncio: the task that awaits a
+    /// connection sets its protocol up before the first bytes are delivered.
+    fn polled(&mut self) -> PyResult<Option<usize>> {
         let now = clock::now();
         let access = self.core.access(self.object.py())?;
-        self.core
-            .queue
-            .with(&access, |queue| queue.pacer.polled(now));
+        let ready_len = self.core.queue.with(&access, |queue| {
+            queue.pacer.polled(now);
+            queue.ready.len()
+        });
         drop(access);
-        self.dispatch()?;
+        let ahead = (ready_len > 0 && !self.events.is_empty()).then_some(ready_len);
+        if ahead.is_none() {
+            self.dispatch(false)?;
+        }
         if !self.core.inbox.is_empty() {
             let access = self.core.access(self.object.py())?;
             self.core.collect_inbox(&access);
         }
-        self.expire(now)
+        self.expire(now)?;
+        Ok(ahead)
     }
 
     fn look(&mut self) -> PyResult<()> {
@@ -203,21 +213,14 @@ impl Run<'_, '_> {
         self.object.py().check_signals()
     }
 
-    /// Serves the events of the last poll: transports at once, watchers through the ready queue. Datagrams wait for callbacks
-    /// that are ready already: a program that sends before it runs the loop has its receiver set up by one of them.
-    fn dispatch(&mut self) -> PyResult<()> {
-        let waiting = {
-            let access = self.core.access(self.object.py())?;
-            !self
-                .core
-                .queue
-                .with(&access, |queue| queue.ready.is_empty())
-        };
+    /// Serves the events of the last poll: transports and listeners at once, watchers through the ready queue, or at once
+    /// in the midst of a batch, whose end of the queue belongs to the next.
+    fn dispatch(&mut self, in_batch: bool) -> PyResult<()> {
         for index in 0..self.events.len() {
             let Some(event) = self.events.get(index) else {
                 break;
             };
-            let Some(ready) = self.find(event, waiting)? else {
+            let Some(ready) = self.find(event)? else {
                 continue;
             };
             let py = self.object.py();
@@ -225,6 +228,7 @@ impl Run<'_, '_> {
                 Ready::Watcher(found) => {
                     for due in found.into_iter().flatten() {
                         match due {
+                            Due::Run(handle) if in_batch => self.run_one(handle)?,
                             Due::Run(handle) => self.core.enqueue(py, handle)?,
                             Due::Resolve(future) => watch::resolve(py, &future)?,
                         }
@@ -251,7 +255,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn find(&self, event: Event, waiting: bool) -> PyResult<Option<Ready>> {
+    fn find(&self, event: Event) -> PyResult<Option<Ready>> {
         let py = self.object.py();
         let access = self.core.access(py)?;
         Ok(self.core.sources.with(&access, |sources| {
@@ -260,11 +264,7 @@ impl Run<'_, '_> {
                 Source::Watcher { .. } => Ready::Watcher(watch::due(py, sources, fd, event)),
                 Source::Stream(stream) => Ready::Transport(stream.clone_ref(py), transport::serve),
                 Source::Datagram(datagram) => {
-                    use transport::datagram::{serve, serve_soon};
-                    Ready::Transport(
-                        datagram.clone_ref(py),
-                        if waiting { serve_soon } else { serve },
-                    )
+                    Ready::Transport(datagram.clone_ref(py), transport::datagram::serve)
                 }
                 Source::Idle { .. } => return None, // Watched for nothing since the poll.
                 Source::Listener(listener) => Ready::Listener(listener.clone_ref(py)),
@@ -290,40 +290,45 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    /// Runs what was ready when the batch began; what the callbacks schedule waits for the next.
-    fn run_batch(&mut self) -> PyResult<()> {
-        let py = self.object.py();
-        let count = {
-            let access = self.core.access(py)?;
-            self.core.queue.with(&access, |queue| queue.ready.len())
+    /// Runs what was ready when the batch began; what the callbacks schedule waits for the next. The events of the poll are
+    /// served when the callbacks ahead of them have run.
+    fn run_batch(&mut self, ahead: Option<usize>) -> PyResult<()> {
+        let access = self.core.access(self.object.py())?;
+        let count = self.core.queue.with(&access, |queue| queue.ready.len());
+        drop(access);
+        let Some(ahead) = ahead else {
+            return self.run_ready(count);
         };
+        self.run_ready(ahead)?;
+        self.core.leave_runner(self.object.py())?;
+        self.dispatch(true)?;
+        self.run_ready(count - ahead)
+    }
+
+    fn run_ready(&mut self, count: usize) -> PyResult<()> {
         for _ in 0..count {
             let (handle, read_clock) = {
-                let access = self.core.access(py)?;
+                let access = self.core.access(self.object.py())?;
                 self.core
                     .queue
                     .with(&access, |queue| (queue.ready.pop(), queue.pacer.ran(1)))
             };
             let Some(handle) = handle else { break };
-            let result = if self.core.is_debug() {
-                self.run_watched(handle)
-            } else {
-                handle.run(py, self.core)
-            };
+            let result = self.run_one(handle);
             if read_clock {
                 self.check_pace()?;
             }
             result?;
-            if self.poll_due {
-                // A long batch does not starve the sockets. It is not cut either: what is found waits behind it, except
-                // for transports, whose protocols hear of their data here as they do between batches.
-                self.poll_due = false;
-                self.core.leave_runner(py)?;
-                self.look()?;
-                self.polled()?;
-            }
         }
         Ok(())
+    }
+
+    #[inline]
+    fn run_one(&self, handle: Handle) -> PyResult<()> {
+        if self.core.is_debug() {
+            return self.run_watched(handle);
+        }
+        handle.run(self.object.py(), self.core)
     }
 
     /// Reads the clock for the pacer and, in the next iteration, for the timers.

@@ -157,13 +157,6 @@ methods! {
         none(args)
     }
 
-    Serve c"_serve" c"_serve($self, /)\n--\n\nServes a readiness of the socket behind callbacks that waited; scheduled by the loop."
-    |object, args| {
-        args.expect("_serve", 0, 0)?;
-        receive::serve_now(object)?;
-        none(args)
-    }
-
     Flush c"_flush" c"_flush($self, /)\n--\n\nSends what waits, before a socket option changes how it would be sent."
     |object, args| {
         args.expect("_flush", 0, 0)?;

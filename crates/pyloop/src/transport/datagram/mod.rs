@@ -19,6 +19,6 @@ mod send;
 mod state;
 
 pub(crate) use methods::register;
-pub(crate) use receive::{serve, serve_soon};
+pub(crate) use receive::serve;
 pub(crate) use send::flush;
 pub(crate) use state::{Shared, is_datagram, open};

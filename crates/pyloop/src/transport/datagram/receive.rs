@@ -41,36 +41,6 @@ fn serve_in_context(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
     Ok(())
 }
 
-/// Serves the readiness behind the callbacks that wait already.
-#[cold]
-pub(crate) fn serve_soon(
-    object: &Bound<'_, PyAny>,
-    readable: bool,
-    writable: bool,
-) -> PyResult<()> {
-    let this = datagram(object);
-    let first = this.with(object.py(), |state| {
-        let first = state.input.scheduled.is_none();
-        let (read, write) = state.input.scheduled.unwrap_or_default();
-        state.input.scheduled = Some((read || readable, write || writable));
-        first
-    })?;
-    if first {
-        this.call_soon(object, "_serve", &[])
-    } else {
-        Ok(())
-    }
-}
-
-/// Serves a readiness that `serve_soon` has put off.
-pub(super) fn serve_now(object: &Bound<'_, PyAny>) -> PyResult<()> {
-    let scheduled = datagram(object).with(object.py(), |state| state.input.scheduled.take())?;
-    match scheduled {
-        Some((readable, writable)) => serve_in_context(object, readable, writable),
-        None => Ok(()),
-    }
-}
-
 /// What the protocol may be handed now.
 enum Appetite {
     Hungry,

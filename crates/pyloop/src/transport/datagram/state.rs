@@ -87,8 +87,6 @@ pub(super) struct Input {
     pub(super) paused: bool,
     /// Reading has begun, after `connection_made`.
     pub(super) started: bool,
-    /// Readable, writable: what a scheduled `serve` will find; `None` if none is scheduled.
-    pub(super) scheduled: Option<(bool, bool)>,
     /// Received, and not delivered: the protocol has paused, or interrupted the run, in the middle of a batch.
     pub(super) held: VecDeque<(Py<PyAny>, Py<PyAny>)>,
 }
@@ -392,7 +390,6 @@ impl State {
             input: Input {
                 paused: false,
                 started: false,
-                scheduled: None,
                 held: VecDeque::new(),
             },
             output: Output {
