@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any, NoReturn
 from ._pyloop import _hold_loops
 from ._signals import SignalMethods
 from ._sockets import SocketMethods
+from .timers import MissedTick, PeriodicHandle, call_every
 
 if TYPE_CHECKING:
+    import contextvars
     import socket
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+
+    from .timers._schedule import Seconds
 
 
 if sys.version_info < (3, 14):
@@ -99,6 +103,24 @@ class PyLoop(SignalMethods, SocketMethods):
         self._debug = bool(enabled)
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, self._debug)
+
+    def call_every(
+        self,
+        interval: Seconds,
+        callback: Callable[..., object],
+        *args: Any,
+        first: Seconds | None = None,
+        missed: MissedTick = MissedTick.BURST,
+        context: contextvars.Context | None = None,
+    ) -> PeriodicHandle:
+        """Arranges for callback(*args) to run every `interval` seconds, without drift: `pyloop.timers.call_every()`.
+
+        Raises:
+            InvalidRegistration: for an interval that is not positive, a first time that is negative, or NaN.
+            RuntimeError: if the loop is closed.
+        """
+        self._check_closed()
+        return call_every(interval, callback, *args, first=first, missed=missed, context=context, loop=self)
 
     # TLS, through the standard library's protocol.
 

@@ -6,6 +6,7 @@
 //! | `transport` | stream transports and listeners |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
+//! | `timers_api` | timer managers, and the driver for loops that are not ours |
 //! | `clock` | seconds and nanoseconds |
 //!
 //! The algorithms are in the crates `engine`, `timers` and `reactor`, which do not know Python.
@@ -14,6 +15,7 @@ mod clock;
 mod core;
 mod py;
 mod sys;
+mod timers_api;
 mod transport;
 
 use pyo3::prelude::*;
@@ -24,6 +26,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::context::discover(module.py())?;
     py::handle_type::register(module)?;
     transport::register(module)?;
+    timers_api::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;

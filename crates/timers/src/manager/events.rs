@@ -103,6 +103,12 @@ impl Shared {
         }
     }
 
+    /// Whether there is something in the event buffer, valid or not, or nothing will come any more.
+    pub(super) fn has_arrivals(&self) -> bool {
+        let state = self.state.lock();
+        state.closed || !state.buffer.is_empty()
+    }
+
     /// Fills a buffer again that was full and is half empty; whether the driver is to attend the shard again.
     ///
     /// Half, so that a receiver that follows closely neither locks the shard nor rings the driver for each event.

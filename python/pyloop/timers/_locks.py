@@ -1,0 +1,77 @@
+"""Ticks that several machines share: which one runs a tick.
+
+All machines count ticks from the epoch of the wall clock, so that a tick has the same number everywhere. Whoever gets
+the lock of a tick runs it, and keeps the lock until the tick after it is due: a machine whose clock is behind finds the
+lock taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import time
+from typing import Any
+
+logger = logging.getLogger("pyloop.timers")
+
+# The longest time, in seconds, that a lock may take to answer; shorter for intervals of less than twice that.
+MOST_PATIENCE = 5.0
+# How long the lock of a timer that fires once is kept, in seconds: longer than clocks of machines are apart.
+KEPT_ONCE = 60.0
+
+
+def next_tick(interval: float, after: int | None, delay: float = 0.0) -> tuple[int, float]:
+    """The number of the next common tick, and the seconds until then.
+
+    Args:
+        interval: Seconds between two ticks.
+        after: The number of the last tick; it does not come again, whatever the wall clock says.
+        delay: Seconds that have to pass before.
+    """
+    wall = time.time() + delay
+    number = math.floor(wall / interval) + 1
+    if after is not None:
+        number = max(number, after + 1)
+    return number, number * interval - wall + delay
+
+
+async def acquire(lock: Any, patience: float) -> bool:
+    """Tries to get a lock; False if another has it.
+
+    Understands `acquire(blocking=False)`, as redis-py has it, `acquire()` alone, and asynchronous context managers,
+    whose `__aenter__` returns False for a lock that another has. Where trying cannot be told from waiting, waiting too
+    long means that another has it.
+
+    Raises:
+        TimeoutError: if a lock that was asked not to wait does not answer.
+    """
+    entering = getattr(lock, "acquire", None)
+    if entering is not None and "blocking" in _parameters(entering):
+        return await asyncio.wait_for(entering(blocking=False), patience) is not False
+    attempt = type(lock).__aenter__(lock) if entering is None else entering()
+    try:
+        return await asyncio.wait_for(attempt, patience) is not False
+    except asyncio.TimeoutError:
+        logger.info("%r was not to be had within %s s", lock, patience)
+        return False
+
+
+async def keep(lock: Any, seconds: float) -> None:
+    """Gives a lock back when its tick is over. If the program ends before, the lock's own time-out does it."""
+    await asyncio.sleep(max(0.0, seconds))
+    leaving = getattr(lock, "release", None)
+    try:
+        outcome = type(lock).__aexit__(lock, None, None, None) if leaving is None else leaving()
+        if inspect.isawaitable(outcome):
+            await outcome
+    except Exception:  # It has expired, or its connection is gone: both have given it back
+        logger.debug("%r could not be released", lock, exc_info=True)
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # Some functions written in C do not tell.
+        return ()
