@@ -24,6 +24,18 @@ def pattern(size: int) -> bytes:
     return (bytes(range(251)) * (size // 251 + 1))[:size]
 
 
+Address = int | str  # a port on this machine, or the path of a Unix socket
+
+
+def connected(address: Address) -> socket.socket:
+    """A connection to the server under test."""
+    if isinstance(address, int):
+        return socket.create_connection(("127.0.0.1", address))
+    unix = socket.socket(socket.AF_UNIX)
+    unix.connect(address)
+    return unix
+
+
 class Control:
     """The blocking connection on which the server answers questions about itself."""
 
@@ -45,9 +57,10 @@ class Control:
 class Connection:
     """One connection that sends its message again whenever all of it has come back."""
 
-    def __init__(self, port: int, message: bytes) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port))
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    def __init__(self, address: Address, message: bytes) -> None:
+        self.socket = connected(address)
+        if self.socket.family != socket.AF_UNIX:
+            self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket.setblocking(False)
         self._message = memoryview(message)
         self._buffer = bytearray(len(message))
@@ -83,16 +96,46 @@ class Connection:
         return True
 
 
+class Peer(Connection):
+    """The same for datagrams: one in flight, which comes back whole or not at all."""
+
+    def __init__(self, address: Address, message: bytes) -> None:
+        self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.connect(("127.0.0.1", address))
+        self.socket.setblocking(False)
+        self._message = memoryview(message)
+        self._buffer = bytearray(len(message) + 1)
+        self.echoed = 0
+        self.wrong = False
+
+    def write(self) -> bool:
+        """Sends the message; a socket of one datagram always has room."""
+        self.socket.send(self._message)
+        return True
+
+    def read(self) -> bool:
+        """Takes what came back."""
+        try:
+            count = self.socket.recv_into(self._buffer)
+        except BlockingIOError:
+            return False
+        self.echoed += count
+        self.wrong = self.wrong or self._buffer[:count] != self._message
+        return True
+
+
 class Load:
     """All connections of the client and the epoll they share."""
 
-    def __init__(self, port: int, count: int, size: int) -> None:
+    def __init__(
+        self, address: Address, count: int, size: int, kind: Callable[[Address, bytes], Connection]
+    ) -> None:
         message = pattern(size)
         self._epoll = select.epoll()
         self._connections = {}
         self._writing: set[int] = set()
         for _ in range(count):
-            connection = Connection(port, message)
+            connection = kind(address, message)
             self._connections[connection.socket.fileno()] = connection
             self._epoll.register(connection.socket.fileno(), select.EPOLLIN)
 
@@ -136,9 +179,16 @@ class Load:
             self._epoll.modify(fd, select.EPOLLIN | select.EPOLLOUT)
 
 
-def echo(control: Control, port: int, count: int, size: int, seconds: float) -> dict[str, float]:
+def echo(
+    control: Control,
+    address: Address,
+    count: int,
+    size: int,
+    seconds: float,
+    kind: Callable[[Address, bytes], Connection] = Connection,
+) -> dict[str, float]:
     """Measures the server's processor time per echoed message."""
-    load = Load(port, count, size)
+    load = Load(address, count, size, kind)
     load.start()
     load.run(WARM_UP)
     echoed, cpu = load.echoed(), control.ask("cpu")
@@ -153,31 +203,64 @@ def echo(control: Control, port: int, count: int, size: int, seconds: float) -> 
     }
 
 
-def connect(control: Control, port: int, count: int) -> dict[str, float]:
+def connect(control: Control, address: Address, count: int) -> dict[str, float]:
     """Measures the server's memory per connection that is open and says nothing.
 
     As many connections are opened before the measured ones: the first ones live in the free room
     that start-up left in the server's heap, which is as large as all that they need.
     """
-    warm = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    warm = [connected(address) for _ in range(count)]
     while control.ask("open") < len(warm):
         pass
     before = control.ask("memory-before")
-    idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(count)]
+    idle = [connected(address) for _ in range(count)]
     while control.ask("open") < len(warm) + len(idle):
         pass
     return {"bytes": (control.ask("memory") - before) / count}
 
 
-MODES: dict[str, Callable[..., dict[str, float]]] = {"echo": echo, "connect": connect}
+def udp(control: Control, address: Address, count: int, size: int, seconds: float) -> dict[str, float]:
+    """The same for datagrams."""
+    return echo(control, address, count, size, seconds, Peer)
+
+
+def _come_and_go(address: Address, count: int) -> None:
+    """Opens so many connections, and waits for the server to close them all."""
+    opened = [connected(address) for _ in range(count)]
+    for connection in opened:
+        connection.settimeout(STALLED)
+        if connection.recv(1):
+            raise ConnectionError("the server was to say nothing")
+        connection.close()
+
+
+def accept(control: Control, address: Address, count: int, seconds: float) -> dict[str, float]:
+    """Measures the server's processor time per connection that it accepts and closes, `count` arriving together."""
+    end = time.perf_counter() + WARM_UP
+    while time.perf_counter() < end:
+        _come_and_go(address, count)
+    cpu, start, rounds = control.ask("cpu"), time.perf_counter(), 0
+    while time.perf_counter() < start + seconds:
+        _come_and_go(address, count)
+        rounds += 1
+    wall = time.perf_counter() - start
+    cpu, total = control.ask("cpu") - cpu, rounds * count
+    # What the server counts as open is over by now, but for what it has not heard of yet.
+    while control.ask("open"):
+        pass
+    return {"cpu": cpu / total * 1e6, "wall": wall / total * 1e6, "rate": total / wall}
+
+
+MODES: dict[str, Callable[..., dict[str, float]]] = {"echo": echo, "connect": connect, "accept": accept, "udp": udp}
 
 
 def main(arguments: list[str]) -> None:
-    """Usage: `client CONTROL_PORT PORT MODE NUMBER...`; prints its figures as JSON."""
+    """Usage: `client CONTROL_PORT PORT_OR_PATH MODE NUMBER...`; prints its figures as JSON."""
     control = Control(int(arguments[0]))
+    address = int(arguments[1]) if arguments[1].isdigit() else arguments[1]
     numbers = [json.loads(text) for text in arguments[3:]]
     try:
-        print(json.dumps(MODES[arguments[2]](control, int(arguments[1]), *numbers)), flush=True)
+        print(json.dumps(MODES[arguments[2]](control, address, *numbers)), flush=True)
     finally:
         control.close()
 

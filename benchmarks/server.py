@@ -5,17 +5,21 @@ from __future__ import annotations
 import asyncio
 import json
 import resource
+import shutil
+import socket
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from benchmarks.measure import resident_bytes, resident_bytes_before
 from benchmarks.model import LoopFactory, WrongResult
 
 CLIENT = Path(__file__).with_name("client.py")
+RECEIVE = 256 * 1024  # bytes asked for by one `sock_recv`: what asyncio's transports ask for
 
 
 class Counter:
@@ -42,6 +46,90 @@ class Echo(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._counter.open -= 1
+
+
+class DatagramEcho(asyncio.DatagramProtocol):
+    """Sends each datagram back to where it came from."""
+
+    def __init__(self) -> None:
+        self._transport: asyncio.DatagramTransport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.DatagramTransport, transport)
+
+    def datagram_received(self, data: bytes, addr: tuple[str | Any, int]) -> None:
+        assert self._transport is not None
+        self._transport.sendto(data, addr)
+
+
+class Goodbye(Echo):
+    """Closes every connection at once."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        super().connection_made(transport)
+        transport.close()
+
+
+# Opens what is measured; returns its port or path, and what closes it.
+Service = Callable[[asyncio.AbstractEventLoop, Counter], Awaitable[tuple[str, Callable[[], object]]]]
+
+
+def tcp(protocol: Callable[[Counter], asyncio.Protocol]) -> Service:
+    """A TCP server."""
+
+    async def start(loop: asyncio.AbstractEventLoop, counter: Counter) -> tuple[str, Callable[[], object]]:
+        server = await loop.create_server(lambda: protocol(counter), "127.0.0.1", 0, backlog=1024)
+        return str(server.sockets[0].getsockname()[1]), server.close
+
+    return start
+
+
+async def unix_echo(loop: asyncio.AbstractEventLoop, counter: Counter) -> tuple[str, Callable[[], object]]:
+    """The echo server on a Unix socket."""
+    folder = tempfile.mkdtemp(prefix="echo-")
+    path = f"{folder}/socket"
+    server = await loop.create_unix_server(lambda: Echo(counter), path, backlog=1024)
+
+    def close() -> None:
+        server.close()
+        shutil.rmtree(folder)
+
+    return path, close
+
+
+async def socket_echo(loop: asyncio.AbstractEventLoop, counter: Counter) -> tuple[str, Callable[[], object]]:
+    """The echo server of `sock_accept`, `sock_recv` and `sock_sendall`: a task for each connection."""
+    listener = socket.create_server(("127.0.0.1", 0), backlog=1024)
+    listener.setblocking(False)
+    tasks: set[asyncio.Task[None]] = set()
+
+    async def serve_one(connection: socket.socket) -> None:
+        counter.open += 1
+        with connection:
+            while data := await loop.sock_recv(connection, RECEIVE):
+                await loop.sock_sendall(connection, data)
+        counter.open -= 1
+
+    async def accept_all() -> None:
+        while True:
+            connection, _ = await loop.sock_accept(listener)
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            tasks.add(asyncio.ensure_future(serve_one(connection)))
+
+    accepting = asyncio.ensure_future(accept_all())
+
+    def close() -> None:
+        for task in (accepting, *tasks):
+            task.cancel()
+        listener.close()
+
+    return str(listener.getsockname()[1]), close
+
+
+async def datagram_echo(loop: asyncio.AbstractEventLoop, _counter: Counter) -> tuple[str, Callable[[], object]]:
+    """The echo server of datagrams."""
+    endpoint, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
+    return str(endpoint.get_extra_info("sockname")[1]), endpoint.close
 
 
 class Control(asyncio.Protocol):
@@ -75,7 +163,7 @@ def _raise_descriptor_limit() -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
 
 
-async def _serve(mode: str, numbers: tuple[float, ...]) -> dict[str, float]:
+async def _serve(service: Service, mode: str, numbers: tuple[float, ...]) -> dict[str, float]:
     loop = asyncio.get_running_loop()
     stopped = loop.create_future()
     counter = Counter()
@@ -84,27 +172,30 @@ async def _serve(mode: str, numbers: tuple[float, ...]) -> dict[str, float]:
         if not stopped.done():
             stopped.set_result(None)
 
-    echo = await loop.create_server(lambda: Echo(counter), "127.0.0.1", 0, backlog=1024)
+    address, close = await service(loop, counter)
     control = await loop.create_server(lambda: Control(counter, stop), "127.0.0.1", 0)
-    ports = [server.sockets[0].getsockname()[1] for server in (control, echo)]
-    command = [sys.executable, str(CLIENT), *map(str, ports), mode, *map(str, numbers)]
+    port = control.sockets[0].getsockname()[1]
+    command = [sys.executable, str(CLIENT), str(port), address, mode, *map(str, numbers)]
     client = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         await stopped
     finally:
         output, _ = client.communicate(timeout=30)
-        echo.close()
+        close()
         control.close()
     if client.returncode:
         raise WrongResult(f"the client failed with status {client.returncode}")
     return cast("dict[str, float]", json.loads(output))
 
 
-def serve(factory: LoopFactory, mode: str, *numbers: float) -> dict[str, float]:
+TCP_ECHO = tcp(Echo)
+
+
+def serve(factory: LoopFactory, mode: str, *numbers: float, service: Service = TCP_ECHO) -> dict[str, float]:
     """Serves one run of the client on a fresh loop and returns what the client measured."""
     _raise_descriptor_limit()
     loop = factory()
     try:
-        return loop.run_until_complete(_serve(mode, numbers))
+        return loop.run_until_complete(_serve(service, mode, numbers))
     finally:
         loop.close()

@@ -1,14 +1,27 @@
 #!/bin/bash
 # Installs what building pyloop and fetching further CPythons takes on Debian and its kin, if it is missing.
 #
-# usage: install-system-packages.sh          needs root, or sudo without a password, only if something is missing
+# usage: install-system-packages.sh [--servers]     needs root, or sudo without a password, only if something is missing
 #
 # build-essential     the linker and C compiler that cargo calls
 # xz-utils            unpacks sources
 # lib*-dev, uuid-dev  the modules of a CPython that is built from source: ssl, ctypes, zlib, bz2, lzma, sqlite3, readline, uuid
+#
+# and with --servers, for tests/frameworks, which start servers of their own from them and skip what is missing:
+#
+# postgresql          asyncpg's server; its package's user runs it where the tests are run by root
+# redis-server        redis-py's server
 set -euo pipefail
 
 packages=(build-essential xz-utils libssl-dev libffi-dev zlib1g-dev libbz2-dev liblzma-dev libsqlite3-dev libreadline-dev uuid-dev)
+case "${1:-}" in
+    --servers) packages+=(postgresql redis-server) ;;
+    "") ;;
+    *)
+        sed -n 's/^# usage: /usage: /p' "$0" >&2
+        exit 2
+        ;;
+esac
 
 command -v dpkg-query >/dev/null && command -v apt-get >/dev/null || {
     echo "install-system-packages.sh: no Debian; its packages are: ${packages[*]}" >&2

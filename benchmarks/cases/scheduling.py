@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from benchmarks.measure import throughput
 from benchmarks.model import Case, Target, Workload, WrongResult, processor_time
@@ -30,8 +31,29 @@ def iteration(loop: asyncio.AbstractEventLoop) -> int:
     return ITERATIONS
 
 
-def backlog(arguments: tuple[object, ...]) -> Workload:
-    """Schedules many callbacks with the given arguments before the loop runs any of them."""
+def _schedule_0(loop: asyncio.AbstractEventLoop, callback: Callable[..., object]) -> None:
+    for _ in range(BACKLOG):
+        loop.call_soon(callback)
+
+
+def _schedule_1(loop: asyncio.AbstractEventLoop, callback: Callable[..., object]) -> None:
+    for _ in range(BACKLOG):
+        loop.call_soon(callback, 1)
+
+
+def _schedule_3(loop: asyncio.AbstractEventLoop, callback: Callable[..., object]) -> None:
+    for _ in range(BACKLOG):
+        loop.call_soon(callback, 1, 2, 3)
+
+
+# Written out: `call_soon(callback, *arguments)` would make a bound method and a tuple per call, 180 ns on CPython 3.13, a
+# third of what is to be measured.
+_SCHEDULE = {0: _schedule_0, 1: _schedule_1, 3: _schedule_3}
+
+
+def backlog(arguments: int) -> Workload:
+    """Schedules many callbacks with so many arguments before the loop runs any of them."""
+    schedule = _SCHEDULE[arguments]
 
     def workload(loop: asyncio.AbstractEventLoop) -> int:
         ran = 0
@@ -40,8 +62,7 @@ def backlog(arguments: tuple[object, ...]) -> Workload:
             nonlocal ran
             ran += 1
 
-        for _ in range(BACKLOG):
-            loop.call_soon(count, *arguments)
+        schedule(loop, count)
         loop.call_soon(loop.stop)
         loop.run_forever()
         if ran != BACKLOG:
@@ -52,7 +73,7 @@ def backlog(arguments: tuple[object, ...]) -> Workload:
 
 
 def _backlog_case(count: int) -> Case:
-    workload = backlog(tuple(range(count)))
+    workload = backlog(count)
     return Case(
         f"backlog.{count}",
         f"schedule {BACKLOG:,} callbacks with {count} arguments, run them",

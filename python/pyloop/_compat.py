@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import inspect
 import sys
-from asyncio import base_events, sslproto
+import warnings
+from asyncio import base_events, sslproto, unix_events
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -46,6 +47,45 @@ TLS_TIMEOUTS: tuple[str, ...] = tuple(
     for name in ("ssl_handshake_timeout", "ssl_shutdown_timeout")
     if name in inspect.signature(sslproto.SSLProtocol).parameters
 )
+
+# 3.14 moves the file's position to where sendfile began even if nothing was sent.
+SENDFILE_ALWAYS_SEEKS = (
+    "total_sent" not in inspect.signature(unix_events._UnixSelectorEventLoop._sock_sendfile_update_filepos).parameters  # type: ignore[attr-defined]
+)
+
+
+def child_watcher() -> Any:
+    """The application's own watcher of child processes, which asyncio knows until 3.13; None if it has set none.
+
+    asyncio's default ones do for any program what the loop does by itself with less: they are left alone.
+    """
+    if sys.version_info >= (3, 14):
+        return None
+    policy = asyncio.get_event_loop_policy()
+    method = type(policy).get_child_watcher
+    if method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
+        return None
+    if method is unix_events._UnixDefaultEventLoopPolicy.get_child_watcher:
+        watcher = policy._watcher  # type: ignore[attr-defined]
+    else:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)
+            watcher = policy.get_child_watcher()
+    return None if watcher is None or type(watcher) in _DEFAULT_WATCHERS else watcher
+
+
+# Until 3.11 the watcher by process descriptors is never the default, and wants to be attached to a loop.
+_DEFAULT_WATCHERS: tuple[type, ...] = ()
+if sys.version_info < (3, 14):
+    _DEFAULT_WATCHERS = (unix_events.ThreadedChildWatcher,)
+    if sys.version_info >= (3, 12):
+        _DEFAULT_WATCHERS += (unix_events.PidfdChildWatcher,)
+
+
+def is_active(watcher: Any, entered: Any) -> bool:
+    """Whether a child watcher works; until 3.11 asyncio asks what its `with` block gave, later the watcher."""
+    asked = watcher if sys.version_info >= (3, 12) else entered
+    return bool(asked.is_active())
 
 
 def run(

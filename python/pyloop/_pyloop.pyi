@@ -3,19 +3,23 @@
 import asyncio
 import contextvars
 import socket
-from asyncio import events, transports
+from asyncio import constants, events, transports
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
 __all__ = [
+    "DatagramTransport",
     "DriverPort",
     "Handle",
     "LoopCore",
     "ManagerHandle",
+    "ReadPipeTransport",
     "StreamTransport",
     "TimerHandle",
+    "WritePipeTransport",
+    "_add_fast_methods",
     "_hold_loops",
     "_shares_contexts",
 ]
@@ -27,6 +31,13 @@ _Descriptor: TypeAlias = int | Any  # or an object with fileno()
 
 # Whether callbacks of one batch can share a context snapshot on this interpreter; False costs time, nothing else.
 _shares_contexts: Final[bool]
+
+def _add_fast_methods(kind: type[LoopCore], /) -> None:
+    """Gives a class derived from `LoopCore` scheduling methods of its own, which the interpreter calls faster.
+
+    Raises:
+        TypeError: if it is not derived from `LoopCore`.
+    """
 
 def _hold_loops() -> None:
     """Keeps loops of other threads from coming back to an interpreter that ends; for `atexit`."""
@@ -73,7 +84,7 @@ class TimerHandle(events.TimerHandle):
         """Returns the deadline in seconds, on the clock of `loop.time()`."""
 
 @final
-class StreamTransport(transports.Transport):
+class StreamTransport(transports._FlowControlMixin):
     """A connection over a TCP or Unix socket; an `asyncio.Transport`.
 
     Data written in one callback leaves in one system call after it. Only the loop's thread may use a transport.
@@ -81,10 +92,13 @@ class StreamTransport(transports.Transport):
     """
 
     _start_tls_compatible: bool
+    _sendfile_compatible: constants._SendfileMode
 
     @property
     def _loop(self) -> asyncio.AbstractEventLoop: ...
-    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+    @property
+    def _protocol_paused(self) -> bool: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         """Sends data, in order with all other writes; never blocks.
 
         What cannot be sent at once is kept, and the protocol told with `pause_writing()` when that is too much.
@@ -94,7 +108,7 @@ class StreamTransport(transports.Transport):
             RuntimeError: after `write_eof()`, or from another thread.
         """
 
-    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview], /) -> None:
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
         """Writes every item of an iterable of bytes-like objects; none if one of them is not.
 
         Raises:
@@ -126,7 +140,7 @@ class StreamTransport(transports.Transport):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused or closing."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -157,11 +171,192 @@ class StreamTransport(transports.Transport):
             ValueError: unless high >= low >= 0.
         """
 
-    def _force_close(self, exc: BaseException | None, /) -> None: ...
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
+    def _make_empty_waiter(self) -> asyncio.Future[None]: ...
+    def _when_writable(self) -> asyncio.Future[None]: ...
+    def _reset_empty_waiter(self) -> None: ...
+
+@final
+class ReadPipeTransport(transports.ReadTransport):
+    """The reading end of a pipe, or a terminal; an `asyncio.ReadTransport`.
+
+    Programs get theirs from `connect_read_pipe()` and from subprocesses. Only the loop's thread may use it.
+    """
+
+    _pipe: Any
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    def close(self) -> None:
+        """Stops reading, then calls `connection_lost(None)` and closes the pipe object."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Returns whether the protocol may be handed data."""
+
+    def pause_reading(self) -> None:
+        """Hands the protocol no data until `resume_reading()`. Does nothing if paused or closing."""
+
+    def resume_reading(self) -> None:
+        """Ends `pause_reading()`. Does nothing if not paused or closing."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns the pipe object for "pipe", default for any other name."""
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
+
+@final
+class WritePipeTransport(transports.Transport):
+    """The writing end of a pipe, or a terminal; an `asyncio.WriteTransport`.
+
+    Data leaves at once, as far as there is room. `connection_lost` is called when the reader is gone. Programs get
+    theirs from `connect_write_pipe()` and from subprocesses. Only the loop's thread may use it.
+    """
+
+    _pipe: Any
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends data, in order with all other writes; never blocks. Does nothing while the transport is closing.
+
+        Raises:
+            AssertionError: for anything but bytes, bytearray and memoryview, as asyncio does.
+            RuntimeError: from another thread.
+        """
+
+    def write_eof(self) -> None:
+        """The same as `close()`."""
+
+    def can_write_eof(self) -> bool:
+        """Returns True."""
+
+    def close(self) -> None:
+        """Sends what was written, then calls `connection_lost(None)` and closes the pipe object."""
+
+    def abort(self) -> None:
+        """Closes at once; what is not sent is lost."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns the pipe object for "pipe", default for any other name."""
+
+    def get_write_buffer_size(self) -> int:
+        """Returns the number of bytes that were written and not sent yet."""
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Returns the water marks as (low, high), in bytes."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the water marks, by the rules of `StreamTransport`.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
+    def _call_connection_lost(self, exc: BaseException | None) -> None: ...
+    def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
+
+@final
+class DatagramTransport(transports.Transport, transports.DatagramTransport):
+    """An endpoint for datagrams, such as UDP; an `asyncio.DatagramTransport`.
+
+    Datagrams sent in one callback leave together after it. Only the loop's thread may use a transport. Programs get
+    theirs from `create_datagram_endpoint()`.
+    """
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _sock(self) -> socket.socket | None: ...
+    def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
+        """Sends a datagram, in order with all others; never blocks.
+
+        Errors of the system go to the protocol's `error_received()`. What cannot be sent at once is kept, and the
+        protocol told with `pause_writing()` when that is too much. An empty datagram is sent from Python 3.13 on, and
+        ignored before.
+
+        Args:
+            data: the datagram.
+            addr: whom to send it to, in the form of the `socket` module; None stands for the endpoint's `remote_addr`.
+
+        Raises:
+            TypeError: for anything but bytes, bytearray and memoryview.
+            ValueError: for an address that is not the endpoint's `remote_addr`, if it has one.
+            RuntimeError: from another thread.
+        """
+
+    def close(self) -> None:
+        """Stops receiving, sends what waits, then calls `connection_lost(None)`."""
+
+    def abort(self) -> None:
+        """Closes at once; what is not sent is lost."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Returns whether the protocol may be handed datagrams."""
+
+    def pause_reading(self) -> None:
+        """Hands the protocol no datagram until `resume_reading()`. Does nothing if paused or closing."""
+
+    def resume_reading(self) -> None:
+        """Ends `pause_reading()`. Does nothing if not paused or closing."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns what is known about the endpoint.
+
+        Args:
+            name: "socket" (an `asyncio.TransportSocket`), "sockname" or "peername".
+            default: returned for any other name.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Returns the bytes of all datagrams that were not sent yet; from Python 3.13 on with 8 for each."""
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Returns the water marks as (low, high), in bytes."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the water marks: `pause_writing()` above high, `resume_writing()` at low or below.
+
+        Args:
+            high: bytes; None stands for four times low, or 64 KiB.
+            low: bytes; None stands for a quarter of high.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
     def _call_connection_lost(self, exc: BaseException | None, /) -> None: ...
     def _start(self, waiter: asyncio.Future[Any] | None = None, /) -> None: ...
-    def _make_empty_waiter(self) -> asyncio.Future[None]: ...
-    def _reset_empty_waiter(self) -> None: ...
+    def _deliver(self) -> None: ...
+    def _serve(self) -> None: ...
+    def _flush(self) -> None: ...
 
 class LoopCore:
     """The engine of `pyloop.PyLoop`: ready queue, timers, descriptors. Not for direct use."""
@@ -185,7 +380,7 @@ class LoopCore:
     # Scheduling
 
     def call_soon(
-        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: _Context = None
     ) -> Handle:
         """Arranges for `callback(*args)` to run in the next iteration, after what was scheduled before.
 
@@ -198,7 +393,7 @@ class LoopCore:
         """
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Unpack[_Arguments]], object], /, *args: Unpack[_Arguments], context: _Context = None
+        self, callback: Callable[[Unpack[_Arguments]], object], *args: Unpack[_Arguments], context: _Context = None
     ) -> Handle:
         """Like `call_soon()`, from any thread: wakes the loop if it waits for I/O.
 
@@ -213,7 +408,6 @@ class LoopCore:
         self,
         delay: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        /,
         *args: Unpack[_Arguments],
         context: _Context = None,
     ) -> TimerHandle:
@@ -232,7 +426,6 @@ class LoopCore:
         self,
         when: float,
         callback: Callable[[Unpack[_Arguments]], object],
-        /,
         *args: Unpack[_Arguments],
         context: _Context = None,
     ) -> TimerHandle:
@@ -317,6 +510,15 @@ class LoopCore:
     def _remove_reader(self, fd: _Descriptor) -> bool: ...
     def _remove_writer(self, fd: _Descriptor) -> bool: ...
     def _ensure_fd_no_transport(self, fd: _Descriptor) -> None: ...
+    def _try_recv(self, sock: socket.socket, nbytes: int, /) -> bytes | None: ...
+    def _try_recv_into(self, sock: socket.socket, buf: Any, /) -> int | None: ...
+    def _try_recvfrom(self, sock: socket.socket, bufsize: int, /) -> tuple[bytes, Any] | None: ...
+    def _try_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int, /) -> tuple[int, Any] | None: ...
+    def _try_accept(self, sock: socket.socket, /) -> tuple[socket.socket, Any] | None: ...
+    def _try_send(self, sock: socket.socket, data: Any, rest: int | None = None, /) -> int: ...
+    def _when_readable(self, fd: _Descriptor, /) -> asyncio.Future[None]: ...
+    def _when_writable(self, fd: _Descriptor, /) -> asyncio.Future[None]: ...
+    def _forget_wait(self, fd: int, future: asyncio.Future[None], /) -> None: ...
     def _make_socket_transport(
         self,
         sock: socket.socket,
@@ -326,6 +528,28 @@ class LoopCore:
         extra: dict[str, Any] | None = None,
         server: Any = None,
     ) -> StreamTransport: ...
+    def _make_read_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> ReadPipeTransport: ...
+    def _make_write_pipe_transport(
+        self,
+        pipe: Any,
+        protocol: asyncio.BaseProtocol,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> WritePipeTransport: ...
+    def _make_datagram_transport(
+        self,
+        sock: socket.socket,
+        protocol: asyncio.BaseProtocol,
+        address: Any = None,
+        waiter: asyncio.Future[Any] | None = None,
+        extra: dict[str, Any] | None = None,
+    ) -> DatagramTransport: ...
     def _start_serving(
         self,
         protocol_factory: Callable[[], asyncio.BaseProtocol],

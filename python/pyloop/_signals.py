@@ -1,15 +1,17 @@
 """Signals: they wake a parked loop, and run handlers as ordinary callbacks.
 
 Python writes a signal's number to the process's wake-up descriptor. While a loop runs in the main thread that
-descriptor is one end of a socket pair of the loop's, whatever thread the signal was delivered to.
+descriptor is one end of a pipe of the loop's, whatever thread the signal was delivered to. Signals that come while the
+pipe is full are lost: a pipe holds 65 536 numbers; a socket pair, asyncio's choice, fewer than three hundred.
 """
 
 from __future__ import annotations
 
 import contextvars
 import errno
+import io
+import os
 import signal
-import socket
 import sys
 import threading
 import warnings
@@ -34,6 +36,25 @@ def _ignore(_signum: int, _frame: Any) -> None:
     """Makes Python write the signal's number to the wake-up descriptor, and do nothing else."""
 
 
+# Bytes, one for each signal: what a pipe holds.
+_READ_SIZE = 65536
+
+# The descriptors of all loops that Python writes signals to.
+_wakeup_descriptors: set[int] = set()
+
+
+def _leave_parent_alone() -> None:
+    """In a forked child: its signals must not wake the parent's loop, which has the other end of the descriptor."""
+    previous = signal.set_wakeup_fd(-1)
+    if previous not in _wakeup_descriptors:
+        signal.set_wakeup_fd(previous)
+
+
+if sys.version_info < (3, 12) and hasattr(os, "register_at_fork"):
+    # Later asyncio does it.
+    os.register_at_fork(after_in_child=_leave_parent_alone)
+
+
 class SignalMethods(LoopCore, base_events.BaseEventLoop):
     """`add_signal_handler`, `remove_signal_handler`, and waking up for signals."""
 
@@ -41,15 +62,16 @@ class SignalMethods(LoopCore, base_events.BaseEventLoop):
         super().__init__()
         self._signal_handlers: dict[int, _Handler] = {}
         # The end that Python writes to and the end that the loop reads; made for the first run in the main thread.
-        self._signal_pair: tuple[socket.socket, socket.socket] | None = None
+        self._signal_pair: tuple[io.FileIO, io.FileIO] | None = None
 
     def _wakeup_descriptor(self) -> int:
         if self._signal_pair is None:
-            reader, writer = socket.socketpair()
-            reader.setblocking(False)
-            writer.setblocking(False)
+            reader, writer = (io.FileIO(fd, mode) for fd, mode in zip(os.pipe(), "rw", strict=True))
+            os.set_blocking(reader.fileno(), False)
+            os.set_blocking(writer.fileno(), False)
             self._add_reader(reader.fileno(), self._read_signals)
             self._signal_pair = (reader, writer)
+            _wakeup_descriptors.add(writer.fileno())
         return self._signal_pair[1].fileno()
 
     def _watch_signals(self) -> int | None:
@@ -66,11 +88,8 @@ class SignalMethods(LoopCore, base_events.BaseEventLoop):
     def _read_signals(self) -> None:
         if self._signal_pair is None:
             return
-        try:
-            data = self._signal_pair[0].recv(4096)
-        except (BlockingIOError, InterruptedError):
-            return
-        for signum in data:
+        # None if there is nothing after all.
+        for signum in self._signal_pair[0].read(_READ_SIZE) or b"":
             self._handle_signal(signum)
 
     def _handle_signal(self, signum: int) -> None:
@@ -165,5 +184,6 @@ class SignalMethods(LoopCore, base_events.BaseEventLoop):
             reader, writer = self._signal_pair
             self._signal_pair = None
             self._remove_reader(reader.fileno())
+            _wakeup_descriptors.discard(writer.fileno())
             reader.close()
             writer.close()

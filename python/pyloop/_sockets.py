@@ -1,21 +1,21 @@
 """Operations on plain sockets and on names.
 
 An operation tries, waits for readiness if it would block, and tries again in the awaiting task itself: a task that is
-cancelled while it waits has taken nothing from the socket, so nothing is lost.
+cancelled while it waits has taken nothing from the socket, so nothing is lost. Attempts and waits are native; of a
+socket that is more than a `socket.socket` the attempt is the object's own method.
 """
 
 from __future__ import annotations
 
 import socket
 from asyncio import base_events
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from ._pyloop import LoopCore
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
-
-_T = TypeVar("_T")
 
 _WOULD_BLOCK = (BlockingIOError, InterruptedError)
 
@@ -90,72 +90,65 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
         if self.get_debug() and sock.gettimeout() != 0:
             raise ValueError("the socket must be non-blocking")
 
-    async def _wait_ready(self, sock: socket.socket, add: Callable[..., Any], remove: Callable[[int], Any]) -> None:
-        """Returns when the socket is ready in one direction."""
+    async def _until(self, when: Callable[[int], asyncio.Future[None]], sock: socket.socket) -> None:
+        """Returns when the socket is ready in the direction of `when`."""
         fd = sock.fileno()
-        self._ensure_fd_no_transport(fd)
-        ready = self.create_future()
-        handle = add(fd, _set_ready, ready)
+        ready = when(fd)
         try:
             await ready
-        finally:
-            # Another operation may have taken the direction over meanwhile.
-            if not handle.cancelled():
-                remove(fd)
+        except BaseException:
+            self._forget_wait(fd, ready)
+            raise
 
-    async def _read_when_ready(self, sock: socket.socket, attempt: Callable[[], _T]) -> _T:
-        while True:
-            try:
-                return attempt()
-            except _WOULD_BLOCK:
-                await self._wait_ready(sock, self._add_reader, self._remove_reader)
-
-    async def _write_when_ready(self, sock: socket.socket, attempt: Callable[[], _T]) -> _T:
-        while True:
-            try:
-                return attempt()
-            except _WOULD_BLOCK:
-                await self._wait_ready(sock, self._add_writer, self._remove_writer)
-
-    async def sock_recv(self, sock: socket.socket, nbytes: int) -> bytes:
-        """Receives up to `nbytes` bytes; empty at the end of the stream.
+    async def sock_recv(self, sock: socket.socket, n: int) -> bytes:
+        """Receives up to `n` bytes; empty at the end of the stream.
 
         Raises:
             ValueError: in debug mode, if the socket is blocking.
             TypeError: for an `ssl.SSLSocket`.
         """
-        self._check_socket(sock)
-        return await self._read_when_ready(sock, lambda: sock.recv(nbytes))
+        while (received := self._try_recv(sock, n)) is None:
+            await self._until(self._when_readable, sock)
+        return received
 
     async def sock_recv_into(self, sock: socket.socket, buf: Any) -> int:
         """Receives into a writable buffer; returns the number of bytes. Raises what `sock_recv` raises."""
-        self._check_socket(sock)
-        return await self._read_when_ready(sock, lambda: sock.recv_into(buf))
+        while (count := self._try_recv_into(sock, buf)) is None:
+            await self._until(self._when_readable, sock)
+        return count
 
     async def sock_recvfrom(self, sock: socket.socket, bufsize: int) -> tuple[bytes, Any]:
         """Receives a datagram; returns it with its sender. Raises what `sock_recv` raises."""
-        self._check_socket(sock)
-        return await self._read_when_ready(sock, lambda: sock.recvfrom(bufsize))
+        while (received := self._try_recvfrom(sock, bufsize)) is None:
+            await self._until(self._when_readable, sock)
+        return received
 
     async def sock_recvfrom_into(self, sock: socket.socket, buf: Any, nbytes: int = 0) -> tuple[int, Any]:
         """Receives a datagram into a buffer; returns its size and sender. Raises what `sock_recv` raises."""
-        self._check_socket(sock)
         size = nbytes or len(buf)
-        return await self._read_when_ready(sock, lambda: sock.recvfrom_into(buf, size))
+        while (received := self._try_recvfrom_into(sock, buf, size)) is None:
+            await self._until(self._when_readable, sock)
+        return received
 
     async def sock_sendall(self, sock: socket.socket, data: Any) -> None:
         """Sends all of a bytes-like object. Raises what `sock_recv` raises, and `OSError` if the peer is gone."""
-        self._check_socket(sock)
-        with memoryview(data) as view, view.cast("B") as rest:
-            sent = 0
-            while sent < len(rest):
-                start = sent
-                sent += await self._write_when_ready(sock, lambda: sock.send(rest[start:]))  # noqa: B023 - called before the next
+        rest = self._try_send(sock, data)
+        if not rest:
+            return
+        # The view keeps a bytearray from being resized while a part of it is on its way.
+        with memoryview(data) as view:
+            while rest:
+                await self._until(self._when_writable, sock)
+                rest = self._try_send(sock, view, rest)
 
     async def sock_sendto(self, sock: socket.socket, data: Any, address: Any) -> int:
         """Sends a datagram; returns the number of bytes. Raises what `sock_recv` raises."""
         self._check_socket(sock)
-        return await self._write_when_ready(sock, lambda: sock.sendto(data, address))
+        while True:
+            try:
+                return sock.sendto(data, address)
+            except _WOULD_BLOCK:
+                await self._until(self._when_writable, sock)
 
     async def sock_connect(self, sock: socket.socket, address: Any) -> None:
         """Connects a socket; host names are resolved first.
@@ -173,19 +166,33 @@ class SocketMethods(LoopCore, base_events.BaseEventLoop):
             sock.connect(address)
         except _WOULD_BLOCK:
             # The kernel goes on connecting; the socket is writable when that has ended, well or not.
-            await self._wait_ready(sock, self._add_writer, self._remove_writer)
+            await self._until(self._when_writable, sock)
             error = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
             if error:
                 raise OSError(error, f"Connect call failed {address}") from None
 
     async def sock_accept(self, sock: socket.socket) -> tuple[socket.socket, Any]:
         """Accepts a connection; returns a non-blocking socket and its peer's address. Raises as `sock_recv` does."""
-        self._check_socket(sock)
-        connection, address = await self._read_when_ready(sock, sock.accept)
-        connection.setblocking(False)
-        return connection, address
+        while (accepted := self._try_accept(sock)) is None:
+            await self._until(self._when_readable, sock)
+        accepted[0].setblocking(False)
+        return accepted
 
 
-def _set_ready(ready: Any) -> None:
-    if not ready.done():
-        ready.set_result(None)
+def attempt(loop: SocketMethods, sock: Any, method: str, *arguments: Any) -> Any:
+    """One attempt by a method of a socket that the engine does not know; None if it would block."""
+    loop._check_socket(sock)
+    try:
+        return getattr(sock, method)(*arguments)
+    except _WOULD_BLOCK:
+        return None
+
+
+def attempt_send(loop: SocketMethods, sock: Any, data: Any, rest: int | None) -> int:
+    """One attempt to send the last `rest` bytes of `data`, or all of it; returns how many are left."""
+    if rest is not None:
+        with memoryview(data) as view, view.cast("B") as unsent, unsent[len(unsent) - rest :] as part:
+            return rest - (attempt(loop, sock, "send", part) or 0)
+    sent = attempt(loop, sock, "send", data)
+    with memoryview(data) as view:
+        return view.nbytes - (sent or 0)

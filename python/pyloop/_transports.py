@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import warnings
+import weakref
 from asyncio import constants, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ._loop import PyLoop
-    from ._pyloop import StreamTransport
+    from ._pyloop import DatagramTransport, StreamTransport
 
 # What accept() says when the process or the system has run out of something: it may have it again soon.
 _OUT_OF_RESOURCES = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
@@ -52,10 +53,30 @@ def transport_unclosed(transport: StreamTransport) -> None:
     warnings.warn(f"unclosed transport {transport!r}", ResourceWarning, source=transport, stacklevel=2)
 
 
-def write_after_loss(count: int) -> None:
+class DatagramSocket(trsock.TransportSocket):
+    """What `get_extra_info("socket")` of a datagram transport gives.
+
+    Options hold for datagrams that are sent afterwards, not for those that still wait in the transport.
+    """
+
+    __slots__ = ("_transport",)
+
+    def __init__(self, sock: socket.socket, transport: DatagramTransport) -> None:
+        super().__init__(sock)
+        self._transport = weakref.ref(transport)
+
+    def setsockopt(self, *args: Any, **kwargs: Any) -> None:
+        """`socket.socket.setsockopt()`, after what was sent before has left."""
+        transport = self._transport()
+        if transport is not None:
+            transport._flush()
+        super().setsockopt(*args, **kwargs)
+
+
+def write_after_loss(count: int, message: str) -> None:
     """Warns a program that goes on writing to a lost connection."""
     if count >= constants.LOG_THRESHOLD_FOR_CONNLOST_WRITES:
-        logger.warning("socket.send() raised exception.")
+        logger.warning(message)
 
 
 def socket_from_descriptor(fd: int) -> socket.socket:
@@ -69,6 +90,12 @@ def socket_from_descriptor(fd: int) -> socket.socket:
         sock.detach()
         raise
     return sock
+
+
+def closed_socket(family: int) -> trsock.TransportSocket:
+    """A stream socket of the family, closed: what is left of a connection that is over."""
+    with socket.socket(family, socket.SOCK_STREAM) as sock:
+        return trsock.TransportSocket(sock)
 
 
 def accept_failed(loop: PyLoop, error: OSError, restart: tuple[Any, ...]) -> None:

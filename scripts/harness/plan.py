@@ -118,6 +118,8 @@ def python_tests(tag: str, folders: tuple[str, ...], profile: str) -> list[Stage
             count=pytest_tests,
             beside_others=True,
             needs=(f"pyloop for {tag} ({profile} build)",),
+            # A program or server that is missing leaves a hole that the reader should know of.
+            notable=("SKIPPED [",) if folder == "frameworks" else (),
         )
         for folder in folders
     ]
@@ -188,7 +190,7 @@ def everything() -> list[Stage]:
     for tag in found:
         stages += conformance(tag, profile_of(tag, found))
     for tag in found:
-        stages += python_tests(tag, ("behaviour", "frameworks", "project"), profile_of(tag, found))
+        stages += python_tests(tag, ("behaviour", "sidebyside", "frameworks", "project"), profile_of(tag, found))
     return stages
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from .support import FACTORY_SOURCE, PATIENCE, Loop, python, run, run_in_thread, run_until, thread_running, turn
+from .support import FACTORY_SOURCE, PATIENCE, Loop, python, run, run_in_thread, run_until, thread_running, turn, until
 
 
 def wakeup_descriptor() -> int:
@@ -208,6 +208,28 @@ def test_many_signals_are_not_lost_and_do_not_hang_the_loop(loop: Loop) -> None:
 
     run(loop, main())
     for number in (signal.SIGUSR1, signal.SIGUSR2):
+        loop.remove_signal_handler(number)
+
+
+@pytest.mark.pyloop_only("a socket pair, asyncio's choice, is full after fewer than three hundred signals")
+def test_a_signal_is_not_lost_behind_many_others(loop: Loop) -> None:
+    seen = {int(number): 0 for number in (signal.SIGUSR1, signal.SIGUSR2)}
+
+    def count(number: int) -> None:
+        seen[number] += 1
+
+    for number in seen:
+        loop.add_signal_handler(number, count, number)
+
+    async def main() -> None:
+        for _ in range(5000):
+            signal.raise_signal(signal.SIGUSR1)
+        signal.raise_signal(signal.SIGUSR2)
+        await until(lambda: seen[signal.SIGUSR2])
+        assert seen == {signal.SIGUSR1: 5000, signal.SIGUSR2: 1}
+
+    run(loop, main())
+    for number in seen:
         loop.remove_signal_handler(number)
 
 

@@ -257,3 +257,40 @@ def test_a_peer_that_closes_during_the_handshake_is_an_error(loop: Loop, context
         await turns(3)
 
     run(loop, main())
+
+
+async def tls_pair(loop: Loop, contexts: Contexts) -> tuple[Any, Recorder, Any, Recorder]:
+    """A connection under TLS: the client's transport and protocol, and the server's."""
+    ours, theirs = socket_pair()
+    client_transport, client = await loop.create_connection(Recorder, sock=ours)
+    server_transport, serving = await loop.create_connection(Recorder, sock=theirs)
+    upgraded_server, upgraded_client = await asyncio.gather(
+        loop.start_tls(server_transport, serving, contexts.server, server_side=True),
+        loop.start_tls(client_transport, client, contexts.client, server_hostname="localhost"),
+    )
+    return upgraded_client, client, upgraded_server, serving
+
+
+def test_a_file_is_read_and_sent_over_tls(loop: Loop, contexts: Contexts, tmp_path: Path) -> None:
+    data = bytes(range(256)) * 8000
+    (tmp_path / "file").write_bytes(data)
+
+    async def main() -> None:
+        transport, client, other, serving = await tls_pair(loop, contexts)
+        with (tmp_path / "file").open("rb") as file:
+            assert await loop.sendfile(transport, file) == len(data)
+            assert file.tell() == len(data)
+            assert await loop.sendfile(transport, file, 100, 50) == 50
+            assert file.tell() == 150
+            await until(lambda: len(serving.received) == len(data) + 50)
+            assert serving.received == data + data[100:150]
+            with pytest.raises(RuntimeError, match="fallback is disabled"):
+                await loop.sendfile(transport, file, fallback=False)
+        transport.write(b"end")
+        await until(lambda: serving.received.endswith(b"end"))
+        transport.close()
+        other.close()
+        await until(lambda: client.lost and serving.lost)
+        await loop.shutdown_default_executor()
+
+    run(loop, main())

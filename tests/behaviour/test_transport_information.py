@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import sys
+from typing import Any
 
 import pytest
 
@@ -120,3 +123,59 @@ def test_only_stream_sockets_can_be_given(loop: Loop) -> None:
                 await loop.connect_accepted_socket(Recorder, datagrams)
 
     run(loop, main())
+
+
+async def accepted_and_closed(loop: Loop, family: int, address: object, ask_before: bool) -> tuple[Any, Any, Any]:
+    """An accepted connection after its end: its transport, the listener's address and the client's."""
+    protocols: list[Recorder] = []
+
+    def factory() -> Recorder:
+        protocols.append(Recorder())
+        return protocols[-1]
+
+    with socket.socket(family) as listener, socket.socket(family) as client:
+        for sock in (listener, client):
+            sock.setblocking(False)
+        listener.bind(address)
+        listener.listen()
+        own = listener.getsockname()
+        # The server closes its listening socket: it gets one of its own.
+        if family == socket.AF_UNIX:
+            server: Any = await loop.create_unix_server(factory, sock=listener.dup())
+        else:
+            server = await loop.create_server(factory, sock=listener.dup())
+        server.sockets[0].setblocking(False)
+        await loop.sock_connect(client, own)
+        await until(lambda: protocols and protocols[0].transport)
+        transport = protocols[0].transport
+        if ask_before:
+            transport.get_extra_info("socket")
+        peer = client.getsockname()
+        transport.close()
+        await until(lambda: protocols[0].lost)
+        server.close()
+        await server.wait_closed()
+    return transport, own, peer
+
+
+@pytest.mark.parametrize("ask_before", [False, True], ids=["asked first afterwards", "asked before"])
+@pytest.mark.parametrize("family", ["IPv4", "IPv6", "Unix", "abstract"])
+def test_an_accepted_connection_is_known_after_its_end(
+    loop: Loop, family: str, ask_before: bool, tmp_path: Any
+) -> None:
+    if family == "abstract" and sys.platform != "linux":
+        pytest.skip("Linux alone has abstract addresses")
+    name, address = {
+        "IPv4": (socket.AF_INET, ("127.0.0.1", 0)),
+        "IPv6": (socket.AF_INET6, ("::1", 0)),
+        "Unix": (socket.AF_UNIX, f"{tmp_path}/listener"),
+        "abstract": (socket.AF_UNIX, b"\0" + os.urandom(8)),
+    }[family]
+    transport, own, peer = run(loop, accepted_and_closed(loop, name, address, ask_before))
+    assert transport.get_extra_info("sockname") == own
+    assert transport.get_extra_info("peername") == peer
+    closed = transport.get_extra_info("socket")
+    assert type(closed) is asyncio.trsock.TransportSocket  # type: ignore[attr-defined]
+    assert closed.fileno() == -1
+    assert (closed.family, closed.type) == (name, socket.SOCK_STREAM)
+    assert "closed" in repr(transport)

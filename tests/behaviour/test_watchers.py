@@ -11,7 +11,18 @@ from typing import Any
 
 import pytest
 
-from .support import Loop, Recorder, collect_until_dead, run, run_until, socket_pair, transport_over, turn
+from .support import (
+    Loop,
+    Recorder,
+    collect_until_dead,
+    receive_exactly,
+    run,
+    run_until,
+    socket_pair,
+    transport_over,
+    turn,
+    until,
+)
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -327,6 +338,47 @@ def test_the_descriptor_of_a_transport_is_refused(loop: Loop) -> None:
             ):
                 with pytest.raises(RuntimeError, match="is used by transport"):
                     call()
+
+    run(loop, main())
+
+
+def test_the_descriptor_of_a_closing_transport_can_be_watched_until_it_is_closed(loop: Loop) -> None:
+    async def main() -> None:
+        protocol = Recorder()
+        calls: list[int] = []
+        async with transport_over(protocol) as (transport, peer):
+            descriptor = transport.get_extra_info("socket").fileno()
+            transport.close()
+            assert not protocol.lost
+            loop.add_reader(descriptor, calls.append, 1)
+            loop.add_writer(descriptor, calls.append, 2)
+            assert loop.remove_writer(descriptor) is True
+            assert loop.remove_reader(descriptor) is True
+            assert loop.remove_reader(descriptor) is False
+            loop.add_reader(descriptor, calls.append, 3)
+            await until(lambda: protocol.lost)
+            # The socket is closed, and its watcher an orphan: the next user of the number is not disturbed by it.
+            assert loop.remove_reader(descriptor) is True
+            del peer
+        assert protocol.lost_with is None
+
+    run(loop, main())
+
+
+@pytest.mark.pyloop_only("asyncio hands a descriptor with bytes to send to another watcher, and loses them")
+def test_the_descriptor_of_a_closing_transport_with_bytes_to_send_is_refused(loop: Loop) -> None:
+    async def main() -> None:
+        protocol = Recorder()
+        async with transport_over(protocol, buffer_size=4096) as (transport, peer):
+            data = bytes(1_000_000)
+            transport.write(data)
+            transport.close()
+            descriptor = transport.get_extra_info("socket").fileno()
+            for call in (loop.add_reader, loop.add_writer):
+                with pytest.raises(RuntimeError, match="is used by transport"):
+                    call(descriptor, print)
+            assert await receive_exactly(peer, len(data)) == data
+            await until(lambda: protocol.lost)
 
     run(loop, main())
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import array
 import asyncio
+import contextlib
 import logging
 import socket
+import struct
 import sys
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -335,5 +338,89 @@ def test_several_writes_of_one_batch_arrive_together(loop: Loop) -> None:
             transport.write(b"two ")
             transport.writelines([b"three"])
             assert await receive_exactly(peer, 13) == b"one two three"
+
+    run(loop, main())
+
+
+def segments_sent(sock: Any) -> int:
+    """How many segments with data a TCP socket has sent: with Nagle's algorithm off, one per small `send()`."""
+    # `tcpi_data_segs_out` of the kernel's `struct tcp_info`: 8 bytes, 24 words, 4 double words and 5 words before it.
+    return int(struct.unpack_from("=I", sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 160), 156)[0])
+
+
+@contextlib.asynccontextmanager
+async def tcp_transport(protocol: asyncio.Protocol) -> AsyncIterator[tuple[Any, socket.socket]]:
+    """A transport over TCP, and the socket at its other end."""
+    loop = asyncio.get_running_loop()
+    with listening_socket() as listener:
+        transport, _ = await loop.create_connection(lambda: protocol, *listener.getsockname())
+        peer, _ = await loop.sock_accept(listener)
+    with peer:
+        yield transport, peer
+        transport.close()
+        await turns(3)
+
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="counts segments as Linux does")
+coalesces = pytest.mark.pyloop_only("asyncio sends inside of every write()")
+
+
+@linux_only
+def test_writes_of_different_batches_are_counted_as_different_sends(loop: Loop) -> None:
+    """The measure of the tests below can tell."""
+
+    async def main() -> None:
+        async with tcp_transport(Recorder()) as (transport, peer):
+            before = segments_sent(transport.get_extra_info("socket"))
+            for number in range(10):
+                transport.write(b"x")
+                await receive_exactly(peer, 1)
+                assert segments_sent(transport.get_extra_info("socket")) == before + number + 1
+
+    run(loop, main())
+
+
+@linux_only
+@coalesces
+@pytest.mark.parametrize("how", ["one callback", "a batch of callbacks", "writelines", "large and small"])
+def test_writes_of_one_batch_leave_in_one_system_call(loop: Loop, how: str) -> None:
+    async def main() -> None:
+        async with tcp_transport(Recorder()) as (transport, peer):
+            before = segments_sent(transport.get_extra_info("socket"))
+            total = 10
+            if how == "one callback":
+                for _ in range(10):
+                    transport.write(b"x")
+            elif how == "a batch of callbacks":
+                for _ in range(10):
+                    loop.call_soon(transport.write, b"x")
+            elif how == "writelines":
+                transport.writelines([b"x"] * 10)
+            else:
+                transport.write(b"h" * 20)
+                transport.write(bytearray(b"b" * 3000))
+                transport.write(memoryview(b"t" * 20))
+                total = 3040
+            await receive_exactly(peer, total)
+            assert segments_sent(transport.get_extra_info("socket")) == before + 1
+
+    run(loop, main())
+
+
+@linux_only
+@coalesces
+def test_the_answers_to_one_read_leave_in_one_system_call(loop: Loop) -> None:
+    class Answering(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            for byte in data:
+                self.transport.write(bytes((byte,)))
+
+    async def main() -> None:
+        async with tcp_transport(Answering()) as (transport, peer):
+            before = segments_sent(transport.get_extra_info("socket"))
+            peer.send(b"twenty single bytes!")
+            assert await receive_exactly(peer, 20) == b"twenty single bytes!"
+            assert segments_sent(transport.get_extra_info("socket")) == before + 1
 
     run(loop, main())

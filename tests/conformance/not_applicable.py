@@ -26,6 +26,7 @@ _SCHEDULER = "calls or inspects the selector loop's private scheduler (`_run_onc
 _SCRIPTED_SELECTOR = "scripts the mock that takes the place of the loop's selector"
 _MOCK_SOCKETS = "connects or binds mocks of sockets, which have no descriptor that a kernel could watch"
 _PRIVATE_ACCEPT = "calls the selector loop's private `_accept_connection` with a mock socket"
+_PRIVATE_WATCHER = "inspects the selector loop's private child watcher and its threads"
 _MOCK_SIGNAL = (
     "replaces the `signal` or `sys` that the standard library's unix_events imported, or looks at its handlers"
 )
@@ -59,6 +60,7 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name", _MOCK_SOCKETS),
+    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_ip_addr", _MOCK_SOCKETS),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined", _MOCK_SOCKETS),
     _line(
         "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
@@ -68,6 +70,13 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line(
         "test_ssl.TestSSL.test_remote_shutdown_receives_trailing_data_on_slow_socket",
         "replaces private attributes of the selector loop's transport while it runs",
+        backported=True,
+    ),
+    _line("test_subprocess.Subprocess*WatcherTests.test_watcher_implementation", _PRIVATE_WATCHER, since=(3, 14)),
+    _line(
+        "test_subprocess.SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published",
+        _PRIVATE_WATCHER,
+        since=(3, 14),
         backported=True,
     ),
     _line("test_unix_events.SelectorEventLoopSignalTests.test_add_signal_handler", _MOCK_SIGNAL),

@@ -6,12 +6,15 @@ import asyncio
 import contextlib
 import http.client
 import importlib.util
+import pathlib
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
 
 from .conftest import Certificates
+from .programs import MODULE, program
 
 pytest.importorskip("uvicorn", reason="uvicorn is not installed: install it to run these programs")
 
@@ -126,3 +129,29 @@ def test_many_asynchronous_clients_are_served(run: Run, parser: str, tls: Certif
             assert [answer.content for answer in answers] == [b"%d" % number for number in range(60)]
 
     run(program())
+
+
+SERVED = """
+import asyncio
+
+async def app(scope, receive, send):
+    assert scope["type"] == "http"
+    body = type(asyncio.get_running_loop()).__module__.encode()
+    await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", b"text/plain")]})
+    await send({"type": "http.response.body", "body": body})
+"""
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_the_command_takes_the_loop_by_name(loop_name: str, tmp_path: pathlib.Path, signum: int) -> None:
+    (tmp_path / "served.py").write_text(SERVED)
+    name = {"asyncio": "asyncio:SelectorEventLoop", "pyloop": "pyloop:new_event_loop"}[loop_name]
+    command = ["-m", "uvicorn", "served:app", "--loop", name, "--port", "0", "--lifespan", "off", "--no-use-colors"]
+    with program(command, tmp_path) as server:
+        port = int(server.wait_for(r"running on http://127\.0\.0\.1:(\d+)")[1])
+        for _ in range(3):
+            with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=20)) as connection:
+                connection.request("GET", "/")
+                assert connection.getresponse().read().decode() == MODULE[loop_name]
+        server.end(signum)
+        server.wait_for("Application shutdown complete|Finished server process")

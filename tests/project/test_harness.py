@@ -92,7 +92,7 @@ def test_every_interpreter_is_tested_in_full(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(plan, "interpreters", lambda: found)
     names = [stage.name for stage in plan.everything()]
     for tag in found:
-        for what in ("behaviour", "project", "frameworks", "CPython's tests"):
+        for what in ("behaviour", "sidebyside", "project", "frameworks", "CPython's tests"):
             assert f"{what} on {tag}" in names
     assert len(names) == len(set(names))
     assert any("3.11" in sentence for sentence in plan.left_out(found))

@@ -11,10 +11,12 @@
 //! | [`parking`] | running / parked / notified | any thread |
 //! | [`pacing`] | when a busy loop looks at clock and I/O | the loop's thread |
 //! | [`write_buffer`] | what a transport has still to send | the loop's thread |
+//! | [`datagram_queue`] | what a datagram transport has still to send | the loop's thread |
 //! | [`flow`] | high and low water marks | the loop's thread |
 
 #![forbid(unsafe_code)]
 
+pub mod datagram_queue;
 pub mod flow;
 pub mod inbox;
 pub mod iteration;
@@ -24,6 +26,7 @@ pub mod ready;
 mod sync;
 pub mod write_buffer;
 
+pub use datagram_queue::DatagramQueue;
 pub use flow::{FlowControl, LimitsError};
 pub use inbox::Inbox;
 pub use iteration::{Poll, PollInputs, plan_poll};

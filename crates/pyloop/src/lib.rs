@@ -3,7 +3,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
-//! | `transport` | stream transports and listeners |
+//! | `sockets` | the native half of `sock_*` |
+//! | `transport` | stream and datagram transports, listeners |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
 //! | `timers_api` | timer managers, and the driver for loops that are not ours |
@@ -14,6 +15,7 @@
 mod clock;
 mod core;
 mod py;
+mod sockets;
 mod sys;
 mod timers_api;
 mod transport;
@@ -27,8 +29,12 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::handle_type::register(module)?;
     transport::register(module)?;
     timers_api::register(module)?;
+    transport::datagram::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
+    module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;
-    core::register(&module.py().get_type::<core::LoopCore>())
+    let loops = module.py().get_type::<core::LoopCore>();
+    sockets::register(&loops)?;
+    core::register(&loops)
 }

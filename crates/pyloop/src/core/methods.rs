@@ -190,6 +190,44 @@ impl LoopCore {
         transport::open(slf, sock, protocol, waiter, extra, server)
     }
 
+    /// Makes the transport of a datagram socket and starts it.
+    #[pyo3(signature = (sock, protocol, address=None, waiter=None, extra=None))]
+    fn _make_datagram_transport<'py>(
+        slf: &Bound<'py, Self>,
+        sock: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        address: Option<&Bound<'py, PyAny>>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        ensure_no_transport(slf, sock, descriptor(sock)?)?;
+        transport::datagram::open(slf, sock, protocol, address, waiter, extra)
+    }
+
+    /// Makes the transport of a pipe's reading end and starts it.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_read_pipe_transport<'py>(
+        slf: &Bound<'py, Self>,
+        pipe: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        transport::open_pipe(slf, transport::End::Read, pipe, protocol, waiter, extra)
+    }
+
+    /// Makes the transport of a pipe's writing end and starts it.
+    #[pyo3(signature = (pipe, protocol, waiter=None, extra=None))]
+    fn _make_write_pipe_transport<'py>(
+        slf: &Bound<'py, Self>,
+        pipe: &Bound<'py, PyAny>,
+        protocol: &Bound<'py, PyAny>,
+        waiter: Option<&Bound<'py, PyAny>>,
+        extra: Option<&Bound<'py, PyDict>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        transport::open_pipe(slf, transport::End::Write, pipe, protocol, waiter, extra)
+    }
+
     #[expect(
         clippy::too_many_arguments,
         reason = "asyncio.Server calls it with these, in this order"

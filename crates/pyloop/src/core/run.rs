@@ -13,6 +13,7 @@ use timers::Entry;
 use super::exit;
 use super::sources::Source;
 use super::state::LoopCore;
+use super::watch::{self, Due};
 use crate::clock;
 use crate::py::errors::os_error;
 use crate::py::handle::Handle;
@@ -37,13 +38,13 @@ struct Run<'a, 'py> {
     check_timers: bool,
 }
 
+/// Serves the readiness of one kind of transport: whether it can be read, whether it can be written.
+type Serve = fn(&Bound<'_, PyAny>, bool, bool) -> PyResult<()>;
+
 /// What an event asks for, with the references to do it.
 enum Ready {
-    Watcher {
-        reader: Option<Handle>,
-        writer: Option<Handle>,
-    },
-    Stream(Py<PyAny>),
+    Watcher([Option<Due>; 2]),
+    Transport(Py<PyAny>, Serve),
     Listener(Py<transport::Listener>),
 }
 
@@ -94,8 +95,9 @@ fn run_owned(object: &Bound<'_, LoopCore>) -> PyResult<()> {
             Err(error) => break Err(error),
         }
     };
+    let left = core.leave_runner(object.py());
     // Bytes written by the last batch leave even if that batch ended the run.
-    result.and(run.flush())
+    result.and(left).and(run.flush())
 }
 
 impl Run<'_, '_> {
@@ -141,6 +143,9 @@ impl Run<'_, '_> {
         });
         self.first = false;
         self.poll_due = false;
+        if plan != Poll::Skip {
+            self.core.leave_runner(self.object.py())?;
+        }
         match plan {
             Poll::Skip => return Ok(()),
             Poll::Look => self.look()?,
@@ -198,31 +203,42 @@ impl Run<'_, '_> {
         self.object.py().check_signals()
     }
 
-    /// Serves the events of the last poll: transports at once, watchers through the ready queue.
+    /// Serves the events of the last poll: transports at once, watchers through the ready queue. Datagrams wait for callbacks
+    /// that are ready already: a program that sends before it runs the loop has its receiver set up by one of them.
     fn dispatch(&mut self) -> PyResult<()> {
+        let waiting = {
+            let access = self.core.access(self.object.py())?;
+            !self
+                .core
+                .queue
+                .with(&access, |queue| queue.ready.is_empty())
+        };
         for index in 0..self.events.len() {
             let Some(event) = self.events.get(index) else {
                 break;
             };
-            let Some(ready) = self.find(event)? else {
+            let Some(ready) = self.find(event, waiting)? else {
                 continue;
             };
             let py = self.object.py();
             match ready {
-                Ready::Watcher { reader, writer } => {
-                    for handle in [reader, writer].into_iter().flatten() {
-                        self.core.enqueue(py, handle)?;
+                Ready::Watcher(found) => {
+                    for due in found.into_iter().flatten() {
+                        match due {
+                            Due::Run(handle) => self.core.enqueue(py, handle)?,
+                            Due::Resolve(future) => watch::resolve(py, &future)?,
+                        }
                     }
                 }
-                Ready::Stream(stream) => {
-                    let stream = stream.into_bound(py);
+                Ready::Transport(transport, serve) => {
+                    let transport = transport.into_bound(py);
                     let started = self.core.is_debug().then(clock::now);
-                    transport::serve(&stream, event.readable(), event.writable())?;
+                    serve(&transport, event.readable(), event.writable())?;
                     if let Some(started) = started {
                         let elapsed = clock::seconds(clock::now() - started);
                         imports(py)
                             .report_slow
-                            .call1(py, (self.object, &stream, elapsed))?;
+                            .call1(py, (self.object, &transport, elapsed))?;
                     }
                     self.flush()?;
                 }
@@ -235,23 +251,21 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    fn find(&self, event: Event) -> PyResult<Option<Ready>> {
+    fn find(&self, event: Event, waiting: bool) -> PyResult<Option<Ready>> {
         let py = self.object.py();
         let access = self.core.access(py)?;
         Ok(self.core.sources.with(&access, |sources| {
-            let (_, source) = sources.resolve(event.token())?;
+            let (fd, source) = sources.resolve(event.token())?;
             Some(match source {
-                Source::Watcher { reader, writer } => Ready::Watcher {
-                    reader: reader
-                        .as_ref()
-                        .filter(|_| event.readable())
-                        .and_then(|found| found.queue_watcher(py)),
-                    writer: writer
-                        .as_ref()
-                        .filter(|_| event.writable())
-                        .and_then(|found| found.queue_watcher(py)),
-                },
-                Source::Stream(stream) => Ready::Stream(stream.clone_ref(py)),
+                Source::Watcher { .. } => Ready::Watcher(watch::due(py, sources, fd, event)),
+                Source::Stream(stream) => Ready::Transport(stream.clone_ref(py), transport::serve),
+                Source::Datagram(datagram) => {
+                    use transport::datagram::{serve, serve_soon};
+                    Ready::Transport(
+                        datagram.clone_ref(py),
+                        if waiting { serve_soon } else { serve },
+                    )
+                }
                 Source::Idle { .. } => return None, // Watched for nothing since the poll.
                 Source::Listener(listener) => Ready::Listener(listener.clone_ref(py)),
             })
@@ -304,6 +318,7 @@ impl Run<'_, '_> {
                 // A long batch does not starve the sockets. It is not cut either: what is found waits behind it, except
                 // for transports, whose protocols hear of their data here as they do between batches.
                 self.poll_due = false;
+                self.core.leave_runner(py)?;
                 self.look()?;
                 self.polled()?;
             }
@@ -355,7 +370,7 @@ impl Run<'_, '_> {
             .queue
             .with(&access, |queue| std::mem::take(&mut queue.unflushed));
         drop(access);
-        let mut outcome = Ok(());
+        let mut outcome = self.core.leave_runner(py);
         for stream in waiting.drain(..) {
             // Every transport is flushed, whatever one of them raises.
             outcome = outcome.and(transport::flush(&stream.into_bound(py)));
@@ -381,6 +396,9 @@ struct PendingRun {
 #[pymethods]
 impl PendingRun {
     fn __call__(&self, py: Python<'_>) -> PyResult<()> {
-        self.handle.run_kept(py, self.owner.get())
+        let core = self.owner.get();
+        let outcome = self.handle.run_kept(py, core);
+        // The caller is no callback.
+        outcome.and(core.leave_runner(py))
     }
 }

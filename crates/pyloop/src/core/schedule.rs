@@ -5,7 +5,7 @@ use std::ffi::CStr;
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::{PyFloat, PyType};
+use pyo3::types::{PyFloat, PyString, PyType};
 
 use super::state::LoopCore;
 use super::tasks::{CreateFuture, CreateTask};
@@ -33,6 +33,24 @@ pub(crate) fn register(kind: &Bound<'_, PyType>) -> PyResult<()> {
     )
 }
 
+/// Adds the fast methods to a class derived from `LoopCore`, too.
+///
+/// From 3.12 on the interpreter calls a method of a native type straight from the bytecode, without looking its type check
+/// up, if the instance is of the very class that the method was made for.
+///
+/// # Errors
+/// `TypeError` for a class that is not derived from `LoopCore`.
+#[pyfunction(name = "_add_fast_methods")]
+pub(crate) fn add_fast_methods(kind: &Bound<'_, PyType>) -> PyResult<()> {
+    if !kind.is_subclass_of::<LoopCore>()? {
+        return Err(PyTypeError::new_err(format!(
+            "{} is not derived from LoopCore",
+            kind.name()?
+        )));
+    }
+    register(kind)
+}
+
 /// The loop that a method was called on.
 #[inline]
 pub(super) fn core<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, LoopCore> {
@@ -49,24 +67,45 @@ struct Call<'a, 'py> {
 }
 
 impl<'a, 'py> Call<'a, 'py> {
-    /// Reads the callback from position `first` on, and the keywords.
-    #[inline]
-    fn read(method: &str, args: &Args<'a, 'py>, first: usize) -> PyResult<Self> {
+    /// Reads the callback and what follows it, and the keywords; `time` names a parameter that comes before.
+    #[inline(always)] // Four callers, each of which then knows `time` and keeps the parts in registers.
+    fn read(method: &str, args: &Args<'a, 'py>, time: Option<&str>) -> PyResult<Self> {
+        let first = usize::from(time.is_some());
+        if args.keyword_count() > 0 {
+            return Self::read_keywords(method, args, time);
+        }
+        let callback = args.get(first).ok_or_else(|| missing(method, "callback"))?;
+        Ok(Self {
+            callback,
+            arguments: args.rest(first + 1),
+            context: None,
+        })
+    }
+
+    fn read_keywords(method: &str, args: &Args<'a, 'py>, time: Option<&str>) -> PyResult<Self> {
+        let first = usize::from(time.is_some());
         let mut callback = args.get(first);
         let mut context = None;
         for index in 0..args.keyword_count() {
             let (name, value) = args.keyword(index);
-            let py = args.py();
-            // Keyword names in code are interned, so identity settles nearly every call.
-            if name.is(imports(py).names.context.bind(py)) || name.eq("context")? {
-                context = Some(value);
-            } else if callback.is_none() && name.eq("callback")? {
+            // By their text: the name that CPython's own Task passes is not interned.
+            let text = name.cast::<PyString>()?;
+            let text = text.to_str()?;
+            // All but `context` stand for positions, as in a Python signature.
+            let position = match text {
+                "context" => {
+                    context = Some(value);
+                    continue;
+                }
+                "callback" => first,
+                given if time == Some(given) => 0,
+                other => return Err(unexpected(method, "an unexpected keyword", other)),
+            };
+            if args.get(position).is_some() {
+                return Err(unexpected(method, "multiple values for", text));
+            }
+            if position == first {
                 callback = Some(value);
-            } else if !(first == 1 && (name.eq("delay")? || name.eq("when")?)) {
-                return Err(PyTypeError::new_err(format!(
-                    "{method}() got an unexpected keyword argument '{}'",
-                    name.str()?
-                )));
             }
         }
         let context = context.filter(|given| !given.is_none());
@@ -82,7 +121,7 @@ impl<'a, 'py> Call<'a, 'py> {
     }
 
     /// What a handle for this call is made of.
-    #[inline]
+    #[inline(always)] // As `read`.
     fn parts<'b>(
         &'b self,
         object: &'b Bound<'py, LoopCore>,
@@ -141,12 +180,17 @@ pub(super) fn check_thread(core: &LoopCore) -> PyResult<()> {
 }
 
 #[cold]
+fn unexpected(method: &str, what: &str, name: &str) -> PyErr {
+    PyTypeError::new_err(format!("{method}() got {what} argument '{name}'"))
+}
+
+#[cold]
 fn missing(method: &str, what: &str) -> PyErr {
     PyTypeError::new_err(format!("{method}() missing required argument: '{what}'"))
 }
 
 /// Makes the handle of a callback that runs as soon as it can.
-#[inline]
+#[inline(always)] // As `Call::read`.
 fn soon_handle<'py>(
     object: &Bound<'py, LoopCore>,
     method: &str,
@@ -154,7 +198,7 @@ fn soon_handle<'py>(
     same_thread: bool,
 ) -> PyResult<Handle> {
     let py = args.py();
-    let call = Call::read(method, &args, 0)?;
+    let call = Call::read(method, &args, None)?;
     let traceback = if object.get().is_plain() {
         None
     } else {
@@ -187,7 +231,7 @@ pub(crate) fn call_soon(
 struct CallSoon;
 impl Method for CallSoon {
     const NAME: &'static CStr = c"call_soon";
-    const DOC: &'static CStr = c"call_soon($self, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
+    const DOC: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -204,7 +248,7 @@ impl Method for CallSoon {
 struct CallSoonThreadsafe;
 impl Method for CallSoonThreadsafe {
     const NAME: &'static CStr = c"call_soon_threadsafe";
-    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, /, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
+    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -251,11 +295,12 @@ fn seconds(value: &Bound<'_, PyAny>) -> PyResult<f64> {
     value.extract::<f64>()
 }
 
-/// Makes a timer of `args` (a deadline or delay, a callback, its arguments) and puts it into the wheel.
+/// Makes a timer of `args` (a deadline or delay called `time`, a callback, its arguments) and puts it into the wheel.
 #[inline]
 fn add_timer<'py>(
     object: &Bound<'py, LoopCore>,
     method: &str,
+    time: &str,
     when: f64,
     args: Args<'_, 'py>,
 ) -> PyResult<Bound<'py, PyAny>> {
@@ -265,7 +310,7 @@ fn add_timer<'py>(
             "{method}(): the time must not be NaN"
         )));
     }
-    let call = Call::read(method, &args, 1)?;
+    let call = Call::read(method, &args, Some(time))?;
     let core = object.get();
     let traceback = if core.is_plain() {
         None
@@ -287,7 +332,7 @@ fn add_timer<'py>(
 struct CallLater;
 impl Method for CallLater {
     const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, /, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
+    const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -298,14 +343,14 @@ impl Method for CallLater {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
         let when = clock::seconds(clock::now()) + seconds(&delay)?;
-        add_timer(core(&slf), "call_later", when, args)
+        add_timer(core(&slf), "call_later", "delay", when, args)
     }
 }
 
 struct CallAt;
 impl Method for CallAt {
     const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, /, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
+    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
     #[inline]
     fn call<'py>(
         slf: Borrowed<'_, 'py, PyAny>,
@@ -315,7 +360,7 @@ impl Method for CallAt {
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
-        add_timer(core(&slf), "call_at", seconds(&when)?, args)
+        add_timer(core(&slf), "call_at", "when", seconds(&when)?, args)
     }
 }
 

@@ -19,20 +19,48 @@ use crate::sys::socket::bad_descriptor;
 /// What a descriptor's readiness means.
 #[derive(Debug)]
 pub(crate) enum Source {
-    /// Callbacks of `add_reader` and `add_writer`.
+    /// Callbacks of `add_reader` and `add_writer`, and `sock_*` operations that wait.
     Watcher {
-        reader: Option<Handle>,
-        writer: Option<Handle>,
+        reader: Option<Watch>,
+        writer: Option<Watch>,
     },
     /// A stream transport.
     Stream(Py<PyAny>),
-    /// A stream transport that waits for nothing (reading is paused, all is sent); the application keeps it alive.
+    /// A datagram transport.
+    Datagram(Py<PyAny>),
+    /// A transport that waits for nothing (reading is paused, all is sent); the application keeps it alive.
     Idle {
         transport: Py<PyWeakrefReference>,
         address: usize,
     },
     /// A listening socket.
     Listener(Py<crate::transport::Listener>),
+}
+
+/// Who hears of one direction of a watched descriptor.
+#[derive(Debug)]
+pub(crate) enum Watch {
+    /// A callback, every time.
+    Callback(Handle),
+    /// An `asyncio.Future`, once.
+    Once(Py<PyAny>),
+}
+
+impl Watch {
+    /// Cancels a callback; a future is only let go of, as the selector of asyncio's loop would do.
+    pub(super) fn cancel(self, py: Python<'_>) -> PyResult<()> {
+        match self {
+            Self::Callback(handle) => handle.cancel(py),
+            Self::Once(_) => Ok(()),
+        }
+    }
+
+    fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
+        match self {
+            Self::Callback(handle) => handle.visit(visit),
+            Self::Once(future) => visit.call(future),
+        }
+    }
 }
 
 impl Source {
@@ -48,7 +76,7 @@ impl Source {
     /// Whether this is the source of `transport`. (An idle one that dies takes its row out of the table.)
     pub(crate) fn is_stream(&self, transport: &Bound<'_, PyAny>) -> bool {
         match self {
-            Self::Stream(stream) => stream.is(transport),
+            Self::Stream(own) | Self::Datagram(own) => own.is(transport),
             Self::Idle { address, .. } => *address == transport.as_ptr() as usize,
             _ => false,
         }
@@ -57,7 +85,7 @@ impl Source {
     /// Cancels what a watcher had; a transport or listener is only let go of.
     pub(super) fn cancel(self, py: Python<'_>) -> PyResult<()> {
         if let Self::Watcher { reader, writer } = self {
-            let cancel = |handle: Option<Handle>| handle.map_or(Ok(()), |handle| handle.cancel(py));
+            let cancel = |watch: Option<Watch>| watch.map_or(Ok(()), |watch| watch.cancel(py));
             return cancel(reader).and(cancel(writer));
         }
         Ok(())
@@ -66,12 +94,12 @@ impl Source {
     fn visit(&self, visit: &PyVisit<'_>) -> Result<(), PyTraverseError> {
         match self {
             Self::Watcher { reader, writer } => {
-                for handle in [reader, writer].into_iter().flatten() {
-                    handle.visit(visit)?;
+                for watch in [reader, writer].into_iter().flatten() {
+                    watch.visit(visit)?;
                 }
                 Ok(())
             }
-            Self::Stream(stream) => visit.call(stream),
+            Self::Stream(transport) | Self::Datagram(transport) => visit.call(transport),
             Self::Idle { transport, .. } => visit.call(transport),
             Self::Listener(listener) => visit.call(listener),
         }

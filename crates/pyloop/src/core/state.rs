@@ -9,27 +9,25 @@ use parking_lot::Mutex;
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
+use pyo3::types::PyBytes;
 use reactor::{Reactor, Waker};
 use timers::Shard;
 
 use super::sources::Sources;
 use crate::clock;
 use crate::py::cell::{Access, LoopCell, Owner};
-use crate::py::context::Snapshots;
+use crate::py::context::{self, Snapshots};
 use crate::py::errors::os_error;
 use crate::py::handle::Handle;
+use crate::py::read_buffer::ReadBuffer;
 use crate::py::timer::TimerRef;
+use crate::sys::socket::Attempt;
+use crate::transport::datagram::Shared;
 
 /// The loop is closed.
 const CLOSED: u8 = 1;
 /// Debug mode is on.
 const DEBUG: u8 = 2;
-
-/// Bytes of the buffer that reads of a loop go through, to be copied out at their exact length. A peer that fills it earns
-/// a buffer of its own (`transport/read.rs`). Pages that no read has reached cost nothing. With 64 KiB, and objects of
-/// 256 KiB for what is larger, an echo of 100 KiB took 3 times the processor time: the kernel mapped and unmapped memory
-/// for every message (CPython 3.13, `benchmarks/EXPERIMENTS.md`).
-pub(crate) const SCRATCH_SIZE: usize = 256 * 1024;
 
 /// The engine of one event loop. Python's `PyLoop` derives from it.
 ///
@@ -52,8 +50,9 @@ pub(crate) struct LoopCore {
     pub(crate) timers: Shard<TimerRef>,
     pub(crate) sources: LoopCell<Sources>,
     pub(crate) snapshots: LoopCell<Snapshots>,
-    /// Lent to one read at a time; `None` while it is.
-    pub(crate) scratch: LoopCell<Option<Box<[u8]>>>,
+    /// Lent to one read at a time; `None` while it is, and before the first.
+    pub(crate) read_buffer: LoopCell<Option<ReadBuffer>>,
+    pub(crate) datagrams: Shared,
 }
 
 /// What changes with every callback.
@@ -87,7 +86,8 @@ impl LoopCore {
             timers: Shard::new(),
             sources: LoopCell::new(Sources::new(Arc::new(reactor))),
             snapshots: LoopCell::new(Snapshots::new()),
-            scratch: LoopCell::new(None),
+            read_buffer: LoopCell::new(None),
+            datagrams: Shared::new(),
         })
     }
 
@@ -151,6 +151,12 @@ impl LoopCore {
         Ok(())
     }
 
+    /// Gives the running thread its own context back, before anything but a callback of a handle runs.
+    #[inline]
+    pub(crate) fn leave_runner(&self, py: Python<'_>) -> PyResult<()> {
+        context::leave_runner(py, &self.owner, &self.snapshots)
+    }
+
     /// Puts a handle into the inbox and wakes the loop if it is parked. Any thread.
     pub(crate) fn send(&self, handle: Handle) -> PyResult<()> {
         // A closed inbox gives the handle back: the loop was closed between the caller's check and now.
@@ -169,6 +175,29 @@ impl LoopCore {
             // A write to the loop's own eventfd fails only if its counter is full: then the loop is awake already.
             let _ = waker.wake();
         }
+    }
+
+    /// Reads into the loop's buffer with `fill`, which must not run Python code; gives what was read.
+    ///
+    /// # Errors
+    /// `MemoryError`; `RuntimeError` on a thread that the loop does not run on (free-threaded builds).
+    pub(crate) fn read_with<'py>(
+        &self,
+        py: Python<'py>,
+        fill: impl FnOnce(&mut [u8]) -> Attempt<usize>,
+    ) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
+        let access = self.access(py)?;
+        let kept = self.read_buffer.with(&access, Option::take);
+        drop(access);
+        let mut buffer = match kept {
+            Some(kept) => kept.ready(py)?,
+            None => ReadBuffer::new(py)?,
+        };
+        let attempt = fill(buffer.memory(py)).map(|count| buffer.give(py, count));
+        let access = self.access(py)?;
+        self.read_buffer
+            .with(&access, |place| *place = Some(buffer));
+        Ok(attempt)
     }
 
     /// Moves the inbox to the end of the ready queue.

@@ -9,7 +9,7 @@ use pyo3::types::{PyByteArray, PyBytes, PyMemoryView};
 #[derive(Debug)]
 pub(crate) struct Chunk {
     /// Keeps `data` alive. Not shown to the garbage collector: bytes refer to nothing.
-    _object: Py<PyBytes>,
+    object: Py<PyBytes>,
     data: *const u8,
     len: usize,
 }
@@ -25,15 +25,20 @@ impl Chunk {
         Self {
             data: data.as_ptr(),
             len: data.len(),
-            _object: bytes.unbind(),
+            object: bytes.unbind(),
         }
+    }
+
+    /// The object that holds the bytes.
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
+        self.object.bind(py).clone()
     }
 }
 
 impl AsRef<[u8]> for Chunk {
     #[inline]
     fn as_ref(&self) -> &[u8] {
-        // SAFETY: `_object` keeps the data where it is.
+        // SAFETY: `object` keeps the data where it is.
         unsafe { std::slice::from_raw_parts(self.data, self.len) }
     }
 }

@@ -76,6 +76,29 @@ pub(crate) fn method1<'py>(
     }
 }
 
+/// `object.name(first, second)`.
+#[inline]
+pub(crate) fn method2<'py>(
+    object: &Bound<'py, PyAny>,
+    name: &Py<PyString>,
+    first: &Bound<'py, PyAny>,
+    second: &Bound<'py, PyAny>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let stack = [object.as_ptr(), first.as_ptr(), second.as_ptr()];
+    // SAFETY: live references: the object and two arguments, as the call wants them.
+    unsafe {
+        Bound::from_owned_ptr_or_err(
+            object.py(),
+            ffi::PyObject_VectorcallMethod(
+                name.as_ptr(),
+                stack.as_ptr(),
+                stack.len(),
+                std::ptr::null_mut(),
+            ),
+        )
+    }
+}
+
 /// `object.name()`.
 #[inline]
 pub(crate) fn method0<'py>(

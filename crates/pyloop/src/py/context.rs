@@ -54,18 +54,29 @@ pub(crate) fn run<R>(
     context: &Bound<'_, PyAny>,
     body: impl FnOnce() -> PyResult<R>,
 ) -> PyResult<R> {
-    let py = context.py();
-    // SAFETY: a live context; a failure sets an exception.
-    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
+    enter(context)?;
     // An error is held as a `PyErr` here, so that no exception is set while the context is left.
     let result = body();
-    // SAFETY: entered above by this thread, and every enter inside of `body` was left again.
-    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
-        return Err(PyErr::fetch(py));
-    }
+    exit(context)?;
     result
+}
+
+#[inline]
+fn enter(context: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: a live context; a failure sets an exception.
+    if unsafe { ffi::PyContext_Enter(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    Ok(())
+}
+
+#[inline]
+fn exit(context: &Bound<'_, PyAny>) -> PyResult<()> {
+    // SAFETY: a live context, which the interpreter refuses to leave if it is not the thread's current one.
+    if unsafe { ffi::PyContext_Exit(context.as_ptr()) } != 0 {
+        return Err(PyErr::fetch(context.py()));
+    }
+    Ok(())
 }
 
 /// Where the interpreter keeps what we compare, in bytes.
@@ -186,7 +197,28 @@ pub(crate) struct Snapshots {
     /// A copy of the context that was current at the last capture. Never entered.
     snapshot: Option<Py<PyAny>>,
     /// What the last callback ran in.
-    runner: Option<Py<PyAny>>,
+    runner: Option<Runner>,
+}
+
+/// A copy of a snapshot that callbacks run in, one after the other.
+///
+/// It stays entered between callbacks, and is left before anything else of Python's runs on the loop's thread: before
+/// a poll and what follows from it, a flush, an exception handler, the end of the run.
+struct Runner {
+    object: Py<PyAny>,
+    /// Whether it is the current context of the thread that runs the loop.
+    entered: bool,
+}
+
+impl Runner {
+    /// Whether nobody kept it, and its variables are what they were when it was copied from `snapshot`.
+    #[inline]
+    fn is_copy_of(&self, snapshot: &Bound<'_, PyAny>, layout: Layout) -> bool {
+        // Ours, and that of the thread whose current context it is.
+        let references = 1 + isize::from(self.entered);
+        self.object.get_refcnt(snapshot.py()) == references
+            && layout.vars(self.object.as_ptr()) == layout.vars(snapshot.as_ptr())
+    }
 }
 
 impl Snapshots {
@@ -238,38 +270,84 @@ fn renew<'py>(
     Ok((fresh, true))
 }
 
-/// A context with the variables of `snapshot`, for one callback to run in.
+/// Makes a context with the variables of `snapshot` the current one, and returns it. It stays so until
+/// [`leave_runner`], which the next callback need not wait for.
+///
+/// # Errors
+/// `MemoryError`; `RuntimeError` if somebody else has changed the thread's current context.
 #[inline]
-pub(crate) fn runner<'py>(
+pub(crate) fn enter_runner<'py>(
     snapshot: &Bound<'py, PyAny>,
     owner: &Owner,
     cell: &LoopCell<Snapshots>,
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = snapshot.py();
+    let Some(layout) = layout(py) else {
+        return change_runner(snapshot, None, owner, cell);
+    };
+    let access = owner.access(py).ok_or_else(wrong_thread)?;
+    let entered = cell.with(&access, |shared| {
+        let runner = shared.runner.as_ref()?;
+        (runner.entered && runner.is_copy_of(snapshot, layout)).then(|| runner.object.clone_ref(py))
+    });
+    drop(access);
+    match entered {
+        Some(runner) => Ok(runner.into_bound(py)),
+        None => change_runner(snapshot, Some(layout), owner, cell),
+    }
+}
+
+/// Leaves the runner that is entered, if one is, and enters it again or another.
+fn change_runner<'py>(
+    snapshot: &Bound<'py, PyAny>,
+    layout: Option<Layout>,
+    owner: &Owner,
+    cell: &LoopCell<Snapshots>,
+) -> PyResult<Bound<'py, PyAny>> {
+    let py = snapshot.py();
+    leave_runner(py, owner, cell)?;
     let access = owner.access(py).ok_or_else(wrong_thread)?;
     let last = cell.with(&access, |shared| shared.runner.take());
     drop(access);
-    if let (Some(layout), Some(last)) = (layout(py), last) {
-        // Nobody kept it, and the variables are what they were when it was copied.
-        if last.get_refcnt(py) == 1 && layout.vars(last.as_ptr()) == layout.vars(snapshot.as_ptr())
-        {
-            return Ok(last.into_bound(py));
+    let object = match (layout, last) {
+        (Some(layout), Some(last)) if last.is_copy_of(snapshot, layout) => {
+            last.object.into_bound(py)
         }
-        drop(last.into_bound(py));
-    }
-    copy(snapshot)
+        (_, last) => {
+            drop(last);
+            copy(snapshot)?
+        }
+    };
+    enter(&object)?;
+    let runner = Runner {
+        object: object.clone().unbind(),
+        entered: true,
+    };
+    let access = owner.access(py).ok_or_else(wrong_thread)?;
+    let replaced = cell.with(&access, |shared| shared.runner.replace(runner));
+    drop(access);
+    drop(replaced);
+    Ok(object)
 }
 
-/// Offers the runner to the next callback.
+/// Gives the thread back the context that it had before the first [`enter_runner`].
+///
+/// # Errors
+/// `RuntimeError` if somebody else has changed the thread's current context.
 #[inline]
-pub(crate) fn keep_runner(
-    runner: Bound<'_, PyAny>,
+pub(crate) fn leave_runner(
+    py: Python<'_>,
     owner: &Owner,
     cell: &LoopCell<Snapshots>,
 ) -> PyResult<()> {
-    let access = owner.access(runner.py()).ok_or_else(wrong_thread)?;
-    let replaced = cell.with(&access, |shared| shared.runner.replace(runner.unbind()));
+    let access = owner.access(py).ok_or_else(wrong_thread)?;
+    let entered = cell.with(&access, |shared| {
+        let runner = shared.runner.as_mut()?;
+        std::mem::take(&mut runner.entered).then(|| runner.object.clone_ref(py))
+    });
     drop(access);
-    drop(replaced);
-    Ok(())
+    match entered {
+        Some(runner) => exit(runner.bind(py)),
+        None => Ok(()),
+    }
 }

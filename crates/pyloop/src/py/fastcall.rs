@@ -10,6 +10,7 @@
 use std::ffi::CStr;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use pyo3::exceptions::PyAttributeError;
 use pyo3::ffi;
 use pyo3::panic::PanicException;
 use pyo3::prelude::*;
@@ -227,6 +228,40 @@ pub(crate) trait Getter {
 /// The `PyGetSetDef` of a computed attribute.
 pub(crate) const fn getter<G: Getter>() -> ffi::PyGetSetDef {
     super::heap_type::getset(G::NAME, get::<G>, None)
+}
+
+/// A computed attribute that can be assigned to.
+pub(crate) trait Setter: Getter {
+    fn set(object: &Bound<'_, PyAny>, value: &Bound<'_, PyAny>) -> PyResult<()>;
+}
+
+/// The `PyGetSetDef` of a computed attribute that can be assigned to.
+pub(crate) const fn property<S: Setter>() -> ffi::PyGetSetDef {
+    super::heap_type::getset(S::NAME, get::<S>, Some(set::<S>))
+}
+
+unsafe extern "C" fn set<S: Setter>(
+    object: *mut ffi::PyObject,
+    value: *mut ffi::PyObject,
+    _: *mut std::ffi::c_void,
+) -> std::ffi::c_int {
+    // SAFETY: setters are called with an attached thread.
+    let py = unsafe { Python::assume_attached() };
+    let done = guard(py, || {
+        // SAFETY: alive for the call.
+        let object = unsafe { Borrowed::from_ptr(py, object) };
+        // SAFETY: alive for the call, or null for `del`.
+        let value = unsafe { Borrowed::from_ptr_or_opt(py, value) };
+        let value = value.ok_or_else(|| PyAttributeError::new_err("cannot delete attribute"))?;
+        S::set(&object, &value)?;
+        Ok(py.None().into_bound(py))
+    });
+    if done.is_null() {
+        return -1;
+    }
+    // SAFETY: a new reference to None.
+    unsafe { ffi::Py_DECREF(done) };
+    0
 }
 
 unsafe extern "C" fn get<G: Getter>(

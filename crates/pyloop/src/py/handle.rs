@@ -101,14 +101,16 @@ impl Handle {
         };
         let memory = storage::allocate(kind.object.bind(py), kind.size, &kind.spare)?;
         let raw: *mut RawHandle = memory.cast();
-        // SAFETY: an instance that nobody else has seen; zeros are a valid tail.
-        unsafe {
-            std::ptr::write_bytes(
-                raw.add(1).cast::<u8>(),
-                0,
-                kind.size - size_of::<RawHandle>(),
-            )
-        };
+        let tail = raw.wrapping_add(1).cast::<u8>();
+        let length = kind.size - size_of::<RawHandle>();
+        if length == size_of::<usize>() {
+            // The commonest tail, without a call of `memset`.
+            // SAFETY: an instance that nobody else has seen; zeros are a valid tail.
+            unsafe { tail.cast::<usize>().write(0) };
+        } else {
+            // SAFETY: as above.
+            unsafe { std::ptr::write_bytes(tail, 0, length) };
+        }
         // SAFETY: as above. The words are written, not assigned: what they held is undefined.
         unsafe { (&raw mut (*raw).words).write([std::ptr::null_mut(); SLOTS.len()]) };
         // SAFETY: as above.
@@ -212,7 +214,10 @@ impl Handle {
         match raw.take() {
             Taken::Once { shared } => match raw.call(py, shared.then_some(core)) {
                 Ok(()) => Ok(()),
-                Err(error) => self.failed(py, error),
+                Err(error) => {
+                    core.leave_runner(py)?;
+                    self.failed(py, error)
+                }
             },
             Taken::Again => self.run_persistent(py),
             Taken::No => Ok(()),
@@ -339,8 +344,8 @@ impl RawRef {
         }
     }
 
-    /// Calls the callback in the context; in a copy of it if it is a snapshot of `sharing`. The caller has taken the
-    /// handle, so the words stay as they are.
+    /// Calls the callback in the context; in a copy of it, which stays entered, if it is a snapshot of `sharing`. The
+    /// caller has taken the handle, so the words stay as they are.
     #[inline]
     fn call(&self, py: Python<'_>, sharing: Option<&LoopCore>) -> PyResult<()> {
         let callback = self.load(CALLBACK);
@@ -352,12 +357,10 @@ impl RawRef {
             // SAFETY: the word's reference, which moves out: the runner takes the place.
             let snapshot = unsafe { Bound::from_owned_ptr(py, context) };
             self.store(CONTEXT, std::ptr::null_mut());
-            let runner = context::runner(&snapshot, &core.owner, &core.snapshots)?;
+            let runner = context::enter_runner(&snapshot, &core.owner, &core.snapshots)?;
             // The exception handler runs in the handle's context: it sees what the callback has set.
-            self.store(CONTEXT, runner.clone().into_ptr());
-            let result = context::run(&runner, || self.invoke(py, callback));
-            context::keep_runner(runner, &core.owner, &core.snapshots)?;
-            return result;
+            self.store(CONTEXT, runner.into_ptr());
+            return self.invoke(py, callback);
         }
         // SAFETY: the handle holds the context.
         let context = unsafe { Borrowed::from_ptr(py, context) };

@@ -50,6 +50,8 @@ imports! {
     transport_socket = "asyncio.trsock"."TransportSocket",
     /// A socket object that takes over an accepted, non-blocking descriptor.
     socket_from_descriptor = "pyloop._transports"."socket_from_descriptor",
+    /// The closed socket that `get_extra_info` shows of a connection that is over.
+    closed_socket = "pyloop._transports"."closed_socket",
     /// Reports an error that ends a transport.
     transport_failed = "pyloop._transports"."transport_failed",
     /// Logs a transport's event in debug mode.
@@ -58,6 +60,8 @@ imports! {
     transport_unclosed = "pyloop._transports"."transport_unclosed",
     /// Warns that writes go on after the connection was lost.
     write_after_loss = "pyloop._transports"."write_after_loss",
+    /// What `get_extra_info("socket")` of a datagram transport gives.
+    datagram_socket = "pyloop._transports"."DatagramSocket",
     /// Attaches a transport to its server, as the running Python's `Server` wants it.
     server_attach = "pyloop._compat"."server_attach",
     /// Detaches it again.
@@ -69,8 +73,9 @@ imports! {
     /// Reports a protocol factory that raised for an accepted connection.
     accept_refused = "pyloop._transports"."accept_refused",
     ;
-    context = "context",
     data_received = "data_received",
+    datagram_received = "datagram_received",
+    error_received = "error_received",
     eof_received = "eof_received",
     connection_made = "connection_made",
     connection_lost = "connection_lost",
@@ -80,6 +85,9 @@ imports! {
     resume_writing = "resume_writing",
     close = "close",
     fileno = "fileno",
+    gettimeout = "gettimeout",
+    done = "done",
+    set_result = "set_result",
     lose = "_call_connection_lost",
     start = "_start",
     task_factory = "_task_factory",

@@ -11,6 +11,7 @@
 //! | `handle`, `handle_type`, `timer`, `storage` | `Handle` and `TimerHandle` |
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
+//! | `socket_object` | the descriptor of a socket object |
 
 #[expect(
     unsafe_code,
@@ -38,6 +39,10 @@ pub(crate) mod heap_type;
 pub(crate) mod imports;
 #[expect(unsafe_code, reason = "C entry points of garbage collection")]
 pub(crate) mod payload;
+#[expect(unsafe_code, reason = "a bytes object that is written again and again")]
+pub(crate) mod read_buffer;
+#[expect(unsafe_code, reason = "reads the head of socket objects")]
+pub(crate) mod socket_object;
 #[expect(unsafe_code, reason = "the interpreter's allocator")]
 mod storage;
 #[expect(unsafe_code, reason = "reads the tail of timer handles")]

@@ -3,6 +3,7 @@
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 
+use pyo3::exceptions::PyImportError;
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
@@ -105,6 +106,29 @@ impl<T: Payload> PayloadType<T> {
         })
     }
 
+    /// Makes another type, over another `base`, whose instances carry a `T` in the same place.
+    ///
+    /// # Errors
+    /// `ImportError` if the bases' instances differ in size.
+    pub(crate) fn sibling(
+        &self,
+        py: Python<'_>,
+        name: &'static std::ffi::CStr,
+        base: &Bound<'_, PyType>,
+        methods: Vec<ffi::PyMethodDef>,
+        getters: Vec<ffi::PyGetSetDef>,
+    ) -> PyResult<Self> {
+        let sibling = Self::build(py, name, base, methods, getters)?;
+        if (sibling.made.tail, sibling.made.size) != (self.made.tail, self.made.size) {
+            return Err(PyImportError::new_err(format!(
+                "instances of {} and {} differ in size",
+                self.object(py).name()?,
+                sibling.object(py).name()?
+            )));
+        }
+        Ok(sibling)
+    }
+
     /// The type object.
     pub(crate) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyType> {
         self.made.object.bind(py)
@@ -128,11 +152,14 @@ impl<T: Payload> PayloadType<T> {
     /// The payload of an instance.
     #[inline]
     pub(crate) fn value<'a>(&self, object: &'a Bound<'_, PyAny>) -> &'a T {
-        debug_assert!(
-            object.is_exact_instance(self.object(object.py())),
-            "an instance of the type"
+        debug_assert_eq!(
+            // SAFETY: a live object, whose type is alive with it.
+            unsafe { (*ffi::Py_TYPE(object.as_ptr())).tp_basicsize } as usize,
+            self.made.size,
+            "an instance of the type or of a sibling"
         );
-        // SAFETY: an instance of this type: its methods and its makers are the only callers.
+        // SAFETY: an instance of this type or of a sibling, which has its tail in the same place: their methods and their
+        // makers are the only callers.
         unsafe { (*self.tail(object.as_ptr())).value.as_ref() }
             .expect("construction ends before anybody sees the instance")
     }

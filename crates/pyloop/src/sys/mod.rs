@@ -1,3 +1,5 @@
-//! System calls on sockets, by descriptor number: asyncio's users hand over integers and sockets that Python owns.
+//! System calls on sockets and pipes, by descriptor number: asyncio's users hand over integers and sockets that Python owns.
 
+pub(crate) mod datagram;
+pub(crate) mod pipe;
 pub(crate) mod socket;

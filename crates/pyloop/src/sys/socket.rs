@@ -8,11 +8,14 @@ use std::io::{self, IoSlice};
 use std::net::SocketAddr;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
+use rustix::event;
 use rustix::io::Errno;
-use rustix::net::{self, RecvFlags, SendFlags, Shutdown, SocketFlags};
+use rustix::net::{
+    self, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
+};
 
 /// A descriptor for the length of one call.
-fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
+pub(super) fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
     debug_assert!(fd >= 0, "closed sockets are not read from or written to");
     // SAFETY: used for one system call, which answers EBADF should the number have been closed behind our back.
     unsafe { BorrowedFd::borrow_raw(fd) }
@@ -28,13 +31,31 @@ pub(crate) enum Attempt<T> {
 }
 
 impl<T> Attempt<T> {
-    fn of(result: Result<T, Errno>) -> Self {
+    pub(super) fn of(result: Result<T, Errno>) -> Self {
         match result {
             Ok(value) => Self::Done(value),
             Err(Errno::AGAIN | Errno::INTR) => Self::WouldBlock,
             Err(error) => Self::Failed(error.into()),
         }
     }
+
+    /// What was done, in another form.
+    #[inline]
+    pub(crate) fn map<U>(self, form: impl FnOnce(T) -> U) -> Attempt<U> {
+        match self {
+            Self::Done(value) => Attempt::Done(form(value)),
+            Self::WouldBlock => Attempt::WouldBlock,
+            Self::Failed(error) => Attempt::Failed(error),
+        }
+    }
+}
+
+/// Whether a read or an accept would find something, be it an error.
+pub(crate) fn is_readable(fd: RawFd) -> bool {
+    let socket = borrowed(fd);
+    let mut watched = [event::PollFd::new(&socket, event::PollFlags::IN)];
+    // Of a poll that fails the read itself tells more.
+    event::poll(&mut watched, Some(&event::Timespec::default())).map_or(true, |ready| ready > 0)
 }
 
 /// Receives into `buffer`; zero bytes mean the end of the stream.
@@ -76,6 +97,37 @@ pub(crate) fn accept(listener: RawFd) -> Attempt<(OwnedFd, Option<SocketAddr>)> 
             )
         }),
     )
+}
+
+/// What a socket is called at one of its ends.
+#[derive(Debug)]
+pub(crate) enum Name {
+    Internet(SocketAddr),
+    /// A Unix socket's: a path, a NUL and an abstract name, or nothing.
+    Unix(Vec<u8>),
+}
+
+impl Name {
+    fn of(address: &SocketAddrAny) -> Option<Self> {
+        if let Ok(internet) = SocketAddr::try_from(address.clone()) {
+            return Some(Self::Internet(internet));
+        }
+        let unix = SocketAddrUnix::try_from(address.clone()).ok()?;
+        Some(Self::Unix(match (unix.abstract_name(), unix.path()) {
+            (Some(name), _) if !name.is_empty() => [b"\0", name].concat(),
+            (_, path) => path.map_or_else(Vec::new, |path| path.to_bytes().to_vec()),
+        }))
+    }
+}
+
+/// What a connected socket is called on this side; `None` for what is neither an Internet nor a Unix socket.
+pub(crate) fn local_name(fd: RawFd) -> Option<Name> {
+    Name::of(&net::getsockname(borrowed(fd)).ok()?)
+}
+
+/// What it is called on the other side; `None` also if there is no other side any more.
+pub(crate) fn peer_name(fd: RawFd) -> Option<Name> {
+    Name::of(&net::getpeername(borrowed(fd)).ok()??)
 }
 
 /// Small writes leave without waiting for the acknowledgement of earlier ones, as asyncio has it for every TCP transport.

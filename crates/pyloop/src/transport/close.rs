@@ -1,11 +1,11 @@
 //! The ways a transport ends: `close`, `abort`, an error, or being forgotten.
 
-use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PyOSError, PySystemExit};
+use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
 use super::stream::{Socket, Stream, stream};
 use super::write;
-use crate::core::call_soon;
+use crate::core::{LoopCore, call_soon};
 use crate::py::call;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
@@ -88,10 +88,11 @@ pub(super) fn force_close(object: &Bound<'_, PyAny>, error: Option<PyErr>) -> Py
     }
 }
 
-/// Reports an error that the transport cannot survive, unless it is of the system's everyday kind, and ends it.
+/// Reports an error that the transport cannot survive, unless it is of the everyday kind ([`super::pipe::Medium::expects`]),
+/// and ends it.
 pub(super) fn fatal_error(object: &Bound<'_, PyAny>, error: PyErr, message: &str) -> PyResult<()> {
     let py = object.py();
-    if error.is_instance_of::<PyOSError>(py) {
+    if stream(object).medium.expects(py, &error) {
         if stream(object).owner.get().is_debug() {
             imports(py)
                 .transport_debug
@@ -127,8 +128,17 @@ pub(super) fn report(object: &Bound<'_, PyAny>, error: PyErr, message: &str) -> 
 
 /// Logs an event of the transport in debug mode.
 pub(super) fn log_debug(object: &Bound<'_, PyAny>, message: &str) -> PyResult<()> {
+    log_debug_of(stream(object).owner.get(), object, message)
+}
+
+/// The same for a transport of any kind.
+pub(super) fn log_debug_of(
+    core: &LoopCore,
+    object: &Bound<'_, PyAny>,
+    message: &str,
+) -> PyResult<()> {
     let py = object.py();
-    if stream(object).owner.get().is_debug() {
+    if core.is_debug() {
         imports(py)
             .transport_debug
             .call1(py, (object, message, py.None()))?;
@@ -168,9 +178,9 @@ pub(super) fn connection_lost(object: &Bound<'_, PyAny>, error: &Bound<'_, PyAny
 /// Closes the socket and empties the transport.
 fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
-    super::info::keep_addresses(object, stream)?;
+    super::info::keep_names(py, stream)?;
     let mut dropped = Vec::new();
-    let (socket, protocol, waiter, server) = stream.with(py, |state| {
+    let (socket, protocol, waiters, server) = stream.with(py, |state| {
         state.output.buffer.clear_into(&mut dropped);
         // A finalized transport may still be written to; its descriptor's number belongs to somebody else then.
         state.ending.closing = true;
@@ -178,7 +188,10 @@ fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
         (
             std::mem::replace(&mut state.socket, Socket::Closed),
             state.protocol.take(),
-            state.output.empty_waiter.take(),
+            [
+                state.output.empty_waiter.take(),
+                state.output.room_waiter.take(),
+            ],
             state.about.server.take(),
         )
     })?;
@@ -190,19 +203,24 @@ fn release(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
             drop(descriptor);
             Ok(())
         }
+        Socket::Shared(object, _twin) => {
+            call::method0(object.bind(py), &imports(py).names.close).map(drop)
+        }
         Socket::Closed => Ok(()),
     };
     drop((dropped, protocol));
-    if let Some(waiter) = waiter {
-        fail_waiter(
-            waiter.bind(py),
-            PyConnectionError::new_err("Connection is closed by peer"),
-        )?;
+    for waiter in waiters.into_iter().flatten() {
+        fail_waiter(waiter.bind(py), closed_by_peer())?;
     }
     if let Some(server) = server {
         imports(py).server_detach.call1(py, (server, object))?;
     }
     closed
+}
+
+/// What whoever waits for a transport hears when its connection is lost.
+pub(super) fn closed_by_peer() -> PyErr {
+    PyConnectionError::new_err("Connection is closed by peer")
 }
 
 /// Fails a future, unless it is done.
@@ -238,7 +256,7 @@ pub(super) fn finalize(object: &Bound<'_, PyAny>) -> PyResult<()> {
         .transport_unclosed
         .call1(py, (object,))
         .map(drop);
-    stream.forget(object)?;
+    super::stream::forget(stream.owner.get(), object, stream.fd)?;
     let released = release(object, stream);
     warned.and(released)
 }

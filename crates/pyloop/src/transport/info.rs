@@ -2,15 +2,21 @@
 //!
 //! For accepted connections nothing of this is made in advance: most programs never ask.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
-use std::os::fd::IntoRawFd;
+use std::os::fd::{IntoRawFd, RawFd};
+use std::os::unix::ffi::OsStrExt;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyDict, PyString};
+use pyo3::types::{PyBytes, PyDict, PyString};
 use reactor::Interest;
 
-use super::stream::{Socket, Stream, stream};
+use super::address::to_python;
+use super::pipe::Medium;
+use super::stream::{Names, Socket, Stream, stream};
+use crate::core::LoopCore;
 use crate::py::imports::imports;
+use crate::sys::socket::{self, Name};
 
 /// Notes the socket and its addresses, as far as `extra` does not have them.
 pub(super) fn remember_addresses(
@@ -66,15 +72,19 @@ pub(super) fn extra<'py>(
 /// Makes the socket object of an accepted connection, and notes its addresses.
 fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let py = object.py();
-    let (native, peer) = stream.with(py, |state| {
-        (matches!(state.socket, Socket::Native(_)), state.about.peer)
+    let (native, peer, names) = stream.with(py, |state| {
+        let native = matches!(state.socket, Socket::Native(_));
+        (native, state.about.peer, state.about.names.take())
     })?;
+    if let Some(names) = names {
+        return recall(&extra(object, stream)?, &names);
+    }
     if !native {
         return Ok(());
     }
     let extra = extra(object, stream)?;
     if let Some(peer) = peer {
-        extra.set_item("peername", address(py, peer)?)?;
+        extra.set_item("peername", to_python(py, peer)?)?;
     }
     // The socket object takes the descriptor over: for a moment nobody owns it, with nothing that can fail in between.
     let sock = imports(py).socket_from_descriptor.bind(py);
@@ -91,60 +101,98 @@ fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     remember_addresses(&sock, &extra)
 }
 
-/// Before the socket is closed: its addresses, as asyncio's transports still know them afterwards.
-pub(super) fn keep_addresses(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
-    let py = object.py();
-    let peer = stream.with(py, |state| match state.socket {
-        Socket::Native(_) => state.about.peer,
-        _ => None,
-    })?;
-    if let Some(peer) = peer {
-        extra(object, stream)?.set_item("peername", address(py, peer)?)?;
-    }
-    Ok(())
+/// Before an accepted descriptor is closed: what the connection was called, as asyncio's transports still know it
+/// afterwards. One system call and no Python object, since hardly anybody asks.
+pub(super) fn keep_names(py: Python<'_>, stream: &Stream) -> PyResult<()> {
+    stream.with(py, |state| {
+        if matches!(state.socket, Socket::Native(_)) {
+            let accepted = state.about.peer.map(Name::Internet);
+            state.about.names = Some(Box::new(Names {
+                local: socket::local_name(stream.fd),
+                peer: accepted.or_else(|| socket::peer_name(stream.fd)),
+            }));
+        }
+    })
 }
 
-/// An Internet address as Python's `socket` module writes it.
-fn address(py: Python<'_>, address: SocketAddr) -> PyResult<Bound<'_, PyAny>> {
-    Ok(match address {
-        SocketAddr::V4(address) => (address.ip().to_string(), address.port())
-            .into_pyobject(py)?
-            .into_any(),
-        SocketAddr::V6(address) => (
-            address.ip().to_string(),
-            address.port(),
-            address.flowinfo(),
-            address.scope_id(),
-        )
-            .into_pyobject(py)?
-            .into_any(),
-    })
+/// Notes the addresses of a connection that is over, and a socket object as closed as its descriptor.
+fn recall(extra: &Bound<'_, PyDict>, names: &Names) -> PyResult<()> {
+    let py = extra.py();
+    for (key, end) in [("sockname", &names.local), ("peername", &names.peer)] {
+        let value = end.as_ref().map(|end| name(py, end)).transpose()?;
+        extra.set_item(key, value)?;
+    }
+    let family = match &names.local {
+        Some(Name::Internet(SocketAddr::V4(_))) => libc::AF_INET,
+        Some(Name::Internet(SocketAddr::V6(_))) => libc::AF_INET6,
+        Some(Name::Unix(_)) => libc::AF_UNIX,
+        None => return Ok(()),
+    };
+    extra.set_item("socket", imports(py).closed_socket.call1(py, (family,))?)
+}
+
+/// One end of a connection as Python's `socket` module writes it.
+fn name<'py>(py: Python<'py>, name: &Name) -> PyResult<Bound<'py, PyAny>> {
+    match name {
+        Name::Internet(internet) => Ok(to_python(py, *internet)?.into_any()),
+        Name::Unix(bytes) if bytes.first() == Some(&0) => Ok(PyBytes::new(py, bytes).into_any()),
+        Name::Unix(path) => Ok(OsStr::from_bytes(path).into_pyobject(py)?.into_any()),
+    }
+}
+
+/// What the reactor watches a transport's descriptor for.
+pub(super) fn interest(py: Python<'_>, core: &LoopCore, fd: RawFd) -> PyResult<Interest> {
+    let access = core.access(py)?;
+    Ok(core.sources.with(&access, |sources| match sources.get(fd) {
+        Some(_) => sources.interest(fd),
+        None => Interest::NONE,
+    }))
 }
 
 /// `repr(transport)`, in the form of asyncio's own transports.
 pub(super) fn repr(object: &Bound<'_, PyAny>) -> PyResult<String> {
-    let py = object.py();
     let stream = stream(object);
-    let core = stream.owner.get();
-    let (closed, closing, bufsize) = stream.with(py, |state| {
-        let closed = matches!(state.socket, Socket::Closed);
-        (closed, state.ending.closing, state.output.buffer.len())
+    let shown = stream.with(object.py(), |state| Shown {
+        closed: matches!(state.socket, Socket::Closed),
+        closing: state.ending.closing,
+        bufsize: state.output.buffer.len(),
     })?;
+    if stream.medium != Medium::Socket {
+        let text = format!("<{}", object.get_type().name()?);
+        return super::pipe::repr(stream, text, [shown.closed, shown.closing], shown.bufsize);
+    }
+    describe(object, stream.owner.get(), stream.fd, &shown)
+}
+
+/// What `repr` shows of a transport's own state.
+pub(super) struct Shown {
+    pub(super) closed: bool,
+    pub(super) closing: bool,
+    pub(super) bufsize: usize,
+}
+
+/// The text of `repr` for a transport of any kind.
+pub(super) fn describe(
+    object: &Bound<'_, PyAny>,
+    core: &LoopCore,
+    fd: RawFd,
+    shown: &Shown,
+) -> PyResult<String> {
+    let py = object.py();
+    let &Shown {
+        closed,
+        closing,
+        bufsize,
+    } = shown;
     let mut text = format!("<{}", object.get_type().name()?);
     if closed {
         text += " closed";
     } else if closing {
         text += " closing";
     }
-    text += &format!(" fd={}", stream.fd);
+    text += &format!(" fd={fd}");
     if !closed && !core.is_closed() {
-        let access = core.access(py)?;
-        let interest = core
-            .sources
-            .with(&access, |sources| match sources.get(stream.fd) {
-                Some(_) => sources.interest(stream.fd),
-                None => Interest::NONE,
-            });
+        let interest = interest(py, core, fd)?;
         let word = |polling| if polling { "polling" } else { "idle" };
         text += &format!(
             " read={} write=<{}, bufsize={bufsize}>",

@@ -8,6 +8,7 @@ use pyo3::types::PyTuple;
 use reactor::Interest;
 
 use super::close::is_interrupt;
+use super::pipe::Medium;
 use super::stream::{self, About, Beginning, Socket};
 use crate::core::LoopCore;
 use crate::core::sources::Source;
@@ -196,12 +197,14 @@ fn welcome(
         let transport = stream::make(Beginning {
             owner,
             fd,
+            medium: Medium::Socket,
             socket: Socket::Native(descriptor),
             protocol: &protocol,
             context: inner,
             about: About {
                 extra: None,
                 peer,
+                names: None,
                 server: listener.server.as_ref().map(|server| server.clone_ref(py)),
             },
         })?;

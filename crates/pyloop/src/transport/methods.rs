@@ -7,6 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
+use super::pipe::Medium;
 use super::stream::{is_buffered, set_kind, stream};
 use super::{close, info, write};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
@@ -35,26 +36,27 @@ macro_rules! methods {
         }
     };
 }
+pub(super) use methods;
 
-fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(args.py().None().into_bound(args.py()))
 }
 
-fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
+pub(super) fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
     Ok(pyo3::types::PyBool::new(args.py(), value)
         .to_owned()
         .into_any())
 }
 
 methods! {
-    Write c"write" c"write($self, data, /)\n--\n\nSends data (bytes, bytearray or memoryview), in order with all other writes; never blocks.\n\nWrites of one callback leave in one system call. Raises TypeError for other types, RuntimeError after write_eof()."
+    Write c"write" c"write($self, data)\n--\n\nSends data (bytes, bytearray or memoryview), in order with all other writes; never blocks.\n\nWrites of one callback leave in one system call. Raises TypeError for other types, RuntimeError after write_eof()."
     |object, args| {
         let [data] = args.bind("write", ["data"], 1)?;
         write::write(object, &required(data))?;
         none(args)
     }
 
-    Writelines c"writelines" c"writelines($self, list_of_data, /)\n--\n\nWrites every item of an iterable of bytes-like objects; none if one of them is not."
+    Writelines c"writelines" c"writelines($self, list_of_data)\n--\n\nWrites every item of an iterable of bytes-like objects; none if one of them is not."
     |object, args| {
         let [lines] = args.bind("writelines", ["list_of_data"], 1)?;
         write::writelines(object, &required(lines))?;
@@ -88,7 +90,7 @@ methods! {
         none(args)
     }
 
-    ForceClose c"_force_close" c"_force_close($self, exc, /)\n--\n\nCloses at once with connection_lost(exc); for asyncio's TLS protocol."
+    ForceClose c"_force_close" c"_force_close($self, exc)\n--\n\nCloses at once with connection_lost(exc); for asyncio's TLS protocol."
     |object, args| {
         let [exc] = args.bind("_force_close", ["exc"], 1)?;
         let error = required(exc);
@@ -144,13 +146,14 @@ methods! {
         none(args)
     }
 
-    SetProtocol c"set_protocol" c"set_protocol($self, protocol, /)\n--\n\nHands everything that happens from now on to another protocol."
+    SetProtocol c"set_protocol" c"set_protocol($self, protocol)\n--\n\nHands everything that happens from now on to another protocol."
     |object, args| {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let protocol = required(protocol);
-        let buffered = is_buffered(&protocol)?;
+        let stream = stream(object);
+        let buffered = stream.medium == Medium::Socket && is_buffered(&protocol)?;
         let kept = protocol.to_owned().unbind();
-        let previous = stream(object).with(args.py(), |state| {
+        let previous = stream.with(args.py(), |state| {
             state.input.buffered = buffered;
             state.protocol.replace(kept)
         })?;
@@ -193,14 +196,14 @@ methods! {
         none(args)
     }
 
-    CallConnectionLost c"_call_connection_lost" c"_call_connection_lost($self, exc, /)\n--\n\nThe end of the transport; scheduled by it."
+    CallConnectionLost c"_call_connection_lost" c"_call_connection_lost($self, exc)\n--\n\nThe end of the transport; scheduled by it."
     |object, args| {
         let [exc] = args.bind("_call_connection_lost", ["exc"], 1)?;
         close::connection_lost(object, &required(exc))?;
         none(args)
     }
 
-    Start c"_start" c"_start($self, waiter=None, /)\n--\n\nThe beginning of the transport; scheduled when it is made."
+    Start c"_start" c"_start($self, waiter=None)\n--\n\nThe beginning of the transport; scheduled when it is made."
     |object, args| {
         let [waiter] = args.bind("_start", ["waiter"], 0)?;
         super::stream::start(object, waiter.as_deref())?;
@@ -230,6 +233,12 @@ methods! {
         Ok(waiter)
     }
 
+    WhenWritable c"_when_writable" c"_when_writable($self, /)\n--\n\nA future for the moment when the socket has room; for sendfile, between _make_empty_waiter() and _reset_empty_waiter()."
+    |object, args| {
+        args.expect("_when_writable", 0, 0)?;
+        write::when_writable(object)
+    }
+
     ResetEmptyWaiter c"_reset_empty_waiter" c"_reset_empty_waiter($self, /)\n--\n\nAllows writing again."
     |object, args| {
         args.expect("_reset_empty_waiter", 0, 0)?;
@@ -239,13 +248,54 @@ methods! {
     }
 }
 
+/// The methods of a pipe's reading end.
+pub(super) fn reader_table() -> Vec<ffi::PyMethodDef> {
+    let mut table = pipe_table();
+    table.extend([
+        define::<IsReading>(),
+        define::<PauseReading>(),
+        define::<ResumeReading>(),
+    ]);
+    table
+}
+
+/// The methods of a pipe's writing end.
+pub(super) fn writer_table() -> Vec<ffi::PyMethodDef> {
+    let mut table = pipe_table();
+    table.extend([
+        define::<Write>(),
+        define::<WriteEof>(),
+        define::<CanWriteEof>(),
+        define::<Abort>(),
+        define::<GetWriteBufferSize>(),
+        define::<GetWriteBufferLimits>(),
+        define::<SetWriteBufferLimits>(),
+    ]);
+    table
+}
+
+/// What both ends of a pipe have.
+fn pipe_table() -> Vec<ffi::PyMethodDef> {
+    vec![
+        define::<Close>(),
+        define::<IsClosing>(),
+        define::<SetProtocol>(),
+        define::<GetProtocol>(),
+        define::<GetExtraInfo>(),
+        define::<CallConnectionLost>(),
+        define::<Start>(),
+    ]
+}
+
 /// A parameter that `Args::bind` has seen to.
-fn required<'a, 'py>(argument: Option<Borrowed<'a, 'py, PyAny>>) -> Borrowed<'a, 'py, PyAny> {
+pub(super) fn required<'a, 'py>(
+    argument: Option<Borrowed<'a, 'py, PyAny>>,
+) -> Borrowed<'a, 'py, PyAny> {
     argument.expect("bind refuses calls without it")
 }
 
 /// The loop, as asyncio's transports have it.
-struct TheLoop;
+pub(super) struct TheLoop;
 impl Getter for TheLoop {
     const NAME: &'static CStr = c"_loop";
     fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -254,7 +304,7 @@ impl Getter for TheLoop {
 }
 
 /// The dictionary that asyncio keeps in its slot of this name.
-struct Extra;
+pub(super) struct Extra;
 impl Getter for Extra {
     const NAME: &'static CStr = c"_extra";
     fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
@@ -262,17 +312,38 @@ impl Getter for Extra {
     }
 }
 
-/// Makes the transport type over `asyncio.Transport` and adds it to the module.
+/// Whether the protocol was told to pause; asyncio's fallback of `sendfile` reads it.
+struct ProtocolPaused;
+impl Getter for ProtocolPaused {
+    const NAME: &'static CStr = c"_protocol_paused";
+    fn get<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+        let py = object.py();
+        let paused = stream(object).with(py, |state| state.output.flow.is_paused())?;
+        Ok(pyo3::types::PyBool::new(py, paused).to_owned().into_any())
+    }
+}
+
+/// Makes the transport type and adds it to the module.
+///
+/// Its base is the `asyncio.Transport` that asyncio's own transports with flow control derive from: the fallback of
+/// `sendfile` takes no other.
 pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
     let base = py
         .import("asyncio.transports")?
-        .getattr("Transport")?
+        .getattr("_FlowControlMixin")?
         .cast_into::<PyType>()?;
-    let getters = vec![getter::<TheLoop>(), getter::<Extra>()];
+    let getters = vec![
+        getter::<TheLoop>(),
+        getter::<Extra>(),
+        getter::<ProtocolPaused>(),
+    ];
     let kind = PayloadType::build(py, c"pyloop.StreamTransport", &base, table(), getters)?;
+    super::pipe::register(module, &kind)?;
     let object = kind.object(py);
     object.setattr("_start_tls_compatible", true)?;
+    let modes = py.import("asyncio.constants")?.getattr("_SendfileMode")?;
+    object.setattr("_sendfile_compatible", modes.getattr("TRY_NATIVE")?)?;
     module.add("StreamTransport", object)?;
     set_kind(py, kind);
     Ok(())

@@ -1,4 +1,5 @@
-//! Stream transports: one implementation for TCP and Unix sockets, client and server side.
+//! Transports: streams, one implementation for TCP and Unix sockets, client and server side, and for pipes; datagrams;
+//! listeners.
 //!
 //! | module | owns |
 //! |---|---|
@@ -7,19 +8,39 @@
 //! | `write` | from `write()` to the socket, flow control |
 //! | `close` | the ways a transport ends |
 //! | `methods` | the Python methods |
+//! | `pipe` | what is different for pipes |
 //! | `info` | `get_extra_info`, `repr` |
 //! | `listener` | accepting connections |
+//! | `address` | Internet addresses, to and from Python |
+//! | `datagram` | datagram transports |
 
+mod address;
 mod close;
+pub(crate) mod datagram;
 mod info;
 mod listener;
 mod methods;
+mod pipe;
 mod read;
 mod stream;
 mod write;
 
 pub(crate) use listener::{Listener, accept, listen, unlisten};
 pub(crate) use methods::register;
+pub(crate) use pipe::{End, open_pipe};
 pub(crate) use read::serve;
 pub(crate) use stream::open;
-pub(crate) use write::flush;
+
+use pyo3::prelude::*;
+
+/// Sends what a transport was given since the last flush.
+///
+/// # Errors
+/// `KeyboardInterrupt` and `SystemExit` of the protocol.
+pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    if datagram::is_datagram(object) {
+        datagram::flush(object)
+    } else {
+        write::flush(object)
+    }
+}

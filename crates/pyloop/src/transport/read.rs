@@ -1,29 +1,32 @@
 //! From readiness to the protocol.
 //!
-//! A read asks the kernel once per readiness: after a short read there is nothing more, and the reactor is
-//! level-triggered. Small reads go through one buffer per loop, so that an idle connection holds none; a peer that fills
-//! it is read into `bytes` objects of [`LARGE_READ`] from then on, without a copy, until it goes quiet again.
+//! After a small read there is nothing more to ask the kernel for, and the reactor is level-triggered. After a large one there
+//! often is: it is continued into the rest of the buffer, and a peer that fills the buffer is read again at once, a
+//! bounded number of times. The memory is one buffer per loop (`py/read_buffer.rs`), so that an idle connection holds none.
 
 use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
+use super::pipe::{self, Medium};
 use super::stream::{Stream, stream};
 use super::{close, write};
-use crate::core::SCRATCH_SIZE;
-use crate::py::bytes::{View, filled};
+use crate::py::bytes::View;
 use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
-use crate::sys::socket::{self, Attempt, bad_descriptor};
+use crate::py::read_buffer::READ_SIZE;
+use crate::sys::socket::{Attempt, bad_descriptor};
 
-/// Bytes of a large read, and of every read of asyncio. Such an object comes from mmap, page by page; that pays only when a
-/// read is likely to fill it.
-const LARGE_READ: usize = 256 * 1024;
+/// A read of at least this length is probably a part of something larger, whose rest arrives while the first part is looked
+/// at: the kernel is asked once more before the protocol is called. A large message so comes in one piece where it
+/// came in two, which saved a quarter of an echo's time at 100 KiB (`benchmarks/EXPERIMENTS.md`).
+const PIECE: usize = 16 * 1024;
 
-/// A read of a transport whose reads were large that comes to less goes back to the shared buffer.
-const SMALL_AGAIN: usize = SCRATCH_SIZE / 2;
+/// Reads of one transport in a row, at most, while each fills the buffer: 1 MiB, some 300 us of echoing, before the loop turns
+/// to others.
+const READS_IN_A_ROW: usize = 4;
 
 /// Serves a transport's readiness. Runs in the transport's context, as one callback.
 ///
@@ -33,8 +36,10 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
     let stream = stream(object);
     let context = stream.context.bind(object.py()).clone();
     let result = context::run(&context, || {
-        if readable {
-            read(object, stream)?;
+        match stream.medium {
+            Medium::Writer { watched } if readable && watched => pipe::reader_gone(object, stream)?,
+            Medium::Socket | Medium::Reader if readable => read_in_a_row(object, stream)?,
+            _ => {}
         }
         if writable {
             write::writable(object, stream)?;
@@ -44,87 +49,76 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
     close::contain(object, result)
 }
 
-fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+fn read_in_a_row(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    for _ in 0..READS_IN_A_ROW {
+        if !read(object, stream)? {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// Reads once; whether there is likely to be more.
+fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
     let py = object.py();
-    let (open, buffered, large) = stream.with(py, |state| {
+    let (open, buffered) = stream.with(py, |state| {
         let open = state.ending.lost == 0 && !state.ending.closing && !state.input.paused;
-        (
-            open && !state.input.ended,
-            state.input.buffered,
-            state.input.large,
-        )
+        (open && !state.input.ended, state.input.buffered)
     })?;
     if !open {
-        return Ok(());
+        return Ok(false);
     }
     if !stream.owns_descriptor(py)? {
-        return close::fatal_error(
+        close::fatal_error(
             object,
             os_error(bad_descriptor()),
-            "Fatal read error on socket transport",
-        );
+            stream.medium.read_error(),
+        )?;
+        return Ok(false);
     }
     if buffered {
-        return read_into_protocol(object, stream);
+        read_into_protocol(object, stream)?;
+        return Ok(false);
     }
-    let received = if large {
-        receive_large(py, stream)?
-    } else {
-        receive_small(py, stream)?
-    };
-    match received {
-        Attempt::Done(data) if data.as_bytes().is_empty() => end_of_stream(object, stream),
-        Attempt::Done(data) => deliver(object, stream, &data),
-        Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => close::fatal_error(
-            object,
-            os_error(error),
-            "Fatal read error on socket transport",
-        ),
+    match receive(py, stream)? {
+        Attempt::Done(data) if data.as_bytes().is_empty() => {
+            end_of_stream(object, stream)?;
+            Ok(false)
+        }
+        Attempt::Done(data) => {
+            let filled = data.as_bytes().len() == READ_SIZE;
+            deliver(object, stream, data)?;
+            Ok(filled)
+        }
+        Attempt::WouldBlock => Ok(false),
+        Attempt::Failed(error) => {
+            close::fatal_error(object, os_error(error), stream.medium.read_error())?;
+            Ok(false)
+        }
     }
 }
 
-fn receive_small<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
+fn receive<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
     let core = stream.owner.get();
-    let access = core.access(py)?;
-    let mut scratch = core
-        .scratch
-        .with(&access, Option::take)
-        .unwrap_or_else(|| vec![0; SCRATCH_SIZE].into_boxed_slice());
-    let attempt = match socket::receive(stream.fd, &mut scratch) {
-        Attempt::Done(count) => {
-            if count == scratch.len() {
-                stream.state.with(&access, |state| state.input.large = true);
-            }
-            Attempt::Done(PyBytes::new(py, &scratch[..count]))
-        }
-        Attempt::WouldBlock => Attempt::WouldBlock,
-        Attempt::Failed(error) => Attempt::Failed(error),
+    core.read_with(py, |memory| receive_all(stream, memory))
+}
+
+/// Receives until the kernel has no more, if what comes first is a large piece.
+fn receive_all(stream: &Stream, memory: &mut [u8]) -> Attempt<usize> {
+    let first = stream.receive(memory);
+    let Attempt::Done(mut count) = first else {
+        return first;
     };
-    core.scratch.with(&access, |place| *place = Some(scratch));
-    Ok(attempt)
-}
-
-fn receive_large<'py>(py: Python<'py>, stream: &Stream) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
-    let read = filled(py, LARGE_READ, |memory| {
-        match socket::receive(stream.fd, memory) {
-            Attempt::Done(count) => Ok(count),
-            Attempt::WouldBlock => Err(Attempt::WouldBlock),
-            Attempt::Failed(error) => Err(Attempt::Failed(error)),
+    while count >= PIECE && count < memory.len() {
+        match stream.receive(&mut memory[count..]) {
+            Attempt::Done(0) | Attempt::WouldBlock | Attempt::Failed(_) => break,
+            Attempt::Done(more) => count += more,
         }
-    })?;
-    match read {
-        Ok(data) => {
-            if data.as_bytes().len() < SMALL_AGAIN {
-                stream.with(py, |state| state.input.large = false)?;
-            }
-            Ok(Attempt::Done(data))
-        }
-        Err(attempt) => Ok(attempt),
     }
+    Attempt::Done(count)
 }
 
-fn deliver(object: &Bound<'_, PyAny>, stream: &Stream, data: &Bound<'_, PyBytes>) -> PyResult<()> {
+fn deliver(object: &Bound<'_, PyAny>, stream: &Stream, data: Bound<'_, PyBytes>) -> PyResult<()> {
     let py = object.py();
     let Some(protocol) = stream.protocol(py)? else {
         return Ok(());
@@ -134,6 +128,8 @@ fn deliver(object: &Bound<'_, PyAny>, stream: &Stream, data: &Bound<'_, PyBytes>
         &imports(py).names.data_received,
         data.as_any(),
     );
+    // The read buffer wants it back.
+    drop(data);
     settle(
         object,
         result.map(drop),
@@ -146,6 +142,10 @@ fn settle(object: &Bound<'_, PyAny>, result: PyResult<()>, message: &str) -> PyR
     match result {
         Ok(()) => Ok(()),
         Err(error) if close::is_interrupt(object.py(), &error) => Err(error),
+        // asyncio reports it as any callback's failure, and the pipe stays.
+        Err(error) if stream(object).medium == Medium::Reader => {
+            close::report(object, error, message)
+        }
         Err(error) => close::fatal_error(object, error, message),
     }
 }
@@ -177,7 +177,7 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
         }
     };
     let attempt = match View::write(&buffer) {
-        Ok(mut view) => socket::receive(stream.fd, view.as_slice_mut()),
+        Ok(mut view) => stream.receive(view.as_slice_mut()),
         Err(error) => {
             return settle(object, Err(error), "Fatal read error on socket transport");
         }
@@ -195,15 +195,16 @@ fn read_into_protocol(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()
             )
         }
         Attempt::WouldBlock => Ok(()),
-        Attempt::Failed(error) => close::fatal_error(
-            object,
-            os_error(error),
-            "Fatal read error on socket transport",
-        ),
+        Attempt::Failed(error) => {
+            close::fatal_error(object, os_error(error), stream.medium.read_error())
+        }
     }
 }
 
 fn end_of_stream(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    if stream.medium == Medium::Reader {
+        return pipe::end_of_pipe(object, stream);
+    }
     let py = object.py();
     close::log_debug(object, "received EOF")?;
     let Some(protocol) = stream.protocol(py)? else {

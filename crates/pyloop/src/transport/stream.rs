@@ -4,12 +4,14 @@ use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
 
 use engine::{FlowControl, WriteBuffer};
+use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::PyDict;
 use reactor::Interest;
 
 use super::close;
+use super::pipe::{self, Medium};
 use crate::core::sources::Source;
 use crate::core::{LoopCore, call_soon};
 use crate::py::bytes::Chunk;
@@ -19,13 +21,14 @@ use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType, Visitor};
-use crate::sys::socket;
+use crate::sys::socket::{self, Name};
 
 /// A stream transport; the Python object around it is an `asyncio.Transport`.
 pub(crate) struct Stream {
     pub(super) owner: Py<LoopCore>,
     /// The number stays known after the socket is closed, for messages.
     pub(super) fd: RawFd,
+    pub(super) medium: Medium,
     /// The context that the protocol's methods run in.
     pub(super) context: Py<PyAny>,
     pub(super) state: LoopCell<State>,
@@ -48,6 +51,8 @@ pub(super) enum Socket {
     Python(Py<PyAny>),
     /// Accepted by us and not asked for yet: no Python object is made for it.
     Native(OwnedFd),
+    /// A pipe object of the application's whose descriptor another transport uses: this one has a duplicate.
+    Shared(Py<PyAny>, OwnedFd),
     Closed,
 }
 
@@ -61,8 +66,6 @@ pub(super) struct Input {
     pub(super) started: bool,
     /// The peer has sent its end, and the protocol wants to go on writing.
     pub(super) ended: bool,
-    /// The last read filled the shared buffer: the next one gets a large buffer of its own.
-    pub(super) large: bool,
 }
 
 /// The sending half.
@@ -77,6 +80,8 @@ pub(super) struct Output {
     pub(super) ended: bool,
     /// Resolved when the buffer is empty (`sendfile` waits for that).
     pub(super) empty_waiter: Option<Py<PyAny>>,
+    /// Resolved when the socket has room (`sendfile` waits for that, with the buffer empty).
+    pub(super) room_waiter: Option<Py<PyAny>>,
 }
 
 /// How far the transport's end has come.
@@ -92,7 +97,15 @@ pub(super) struct About {
     pub(super) extra: Option<Py<PyDict>>,
     /// The peer's address as `accept` gave it.
     pub(super) peer: Option<SocketAddr>,
+    /// What an accepted connection was called that is over, and never had a socket object.
+    pub(super) names: Option<Box<Names>>,
     pub(super) server: Option<Py<PyAny>>,
+}
+
+/// The two ends of a connection.
+pub(super) struct Names {
+    pub(super) local: Option<Name>,
+    pub(super) peer: Option<Name>,
 }
 
 static KIND: PyOnceLock<PayloadType<Stream>> = PyOnceLock::new();
@@ -113,10 +126,11 @@ impl Payload for Stream {
         visitor.object(&self.context);
         let state = self.state.peek();
         visitor.maybe(state.protocol.as_ref());
-        if let Socket::Python(object) = &state.socket {
+        if let Socket::Python(object) | Socket::Shared(object, _) = &state.socket {
             visitor.object(object);
         }
         visitor.maybe(state.output.empty_waiter.as_ref());
+        visitor.maybe(state.output.room_waiter.as_ref());
         visitor.maybe(state.about.extra.as_ref());
         visitor.maybe(state.about.server.as_ref());
     }
@@ -130,6 +144,7 @@ impl Payload for Stream {
             (
                 state.protocol.take(),
                 state.output.empty_waiter.take(),
+                state.output.room_waiter.take(),
                 state.about.extra.take(),
                 state.about.server.take(),
             )
@@ -185,54 +200,81 @@ impl Stream {
         let access = core.access(py)?;
         let (wanted, gone) = self.state.with(&access, |state| {
             let reads = state.input.started
-                && !state.input.paused
-                && !state.input.ended
-                && !state.ending.closing;
+                && match self.medium {
+                    // Readable is what a pipe becomes when its reader is gone, also while the rest is being sent.
+                    Medium::Writer { watched } => watched && state.ending.lost == 0,
+                    Medium::Socket | Medium::Reader => {
+                        !state.input.paused && !state.input.ended && !state.ending.closing
+                    }
+                };
             let mut wanted = Interest::NONE;
             if reads {
                 wanted |= Interest::READABLE;
             }
-            if state.output.blocked {
+            if state.output.blocked || state.output.room_waiter.is_some() {
                 wanted |= Interest::WRITABLE;
             }
             (wanted, state.ending.lost > 0)
         });
         drop(access);
-        // An idle transport is the application's to keep: the loop holds those that something can happen to.
-        let source = if wanted.is_empty() && !gone {
-            Source::idle(object)?
-        } else {
-            Source::Stream(object.clone().unbind())
-        };
-        let access = core.access(py)?;
-        let replaced = core.sources.with(&access, |sources| {
-            let ours = sources
-                .get(self.fd)
-                .is_some_and(|source| source.is_stream(object));
-            if gone {
-                return Ok((
-                    if ours { sources.remove(self.fd) } else { None },
-                    Some(source),
-                ));
-            }
-            let taken = matches!(
-                sources.get(self.fd),
-                Some(Source::Stream(_) | Source::Idle { .. } | Source::Listener(_))
-            );
-            // A descriptor that was closed behind the transport may be another transport's by now.
-            if core.is_closed() || (taken && !ours) {
-                return Ok((None, Some(source)));
-            }
-            if ours {
-                sources.set_interest(self.fd, wanted)?;
-                return Ok((sources.replace(self.fd, source), None));
-            }
-            Ok::<_, std::io::Error>((sources.insert(self.fd, wanted, source)?, None))
-        });
-        drop(access);
-        drop(replaced.map_err(os_error)?);
-        Ok(())
+        let wanted = if gone { None } else { Some(wanted) };
+        watch(core, object, self.fd, wanted, Source::Stream)
     }
+}
+
+/// Watches a transport's descriptor for what it waits for, or for nothing more if `wanted` is `None`.
+///
+/// `source` makes the table's entry of a transport that waits for something.
+pub(super) fn watch(
+    core: &LoopCore,
+    object: &Bound<'_, PyAny>,
+    fd: RawFd,
+    wanted: Option<Interest>,
+    source: fn(Py<PyAny>) -> Source,
+) -> PyResult<()> {
+    let py = object.py();
+    // An idle transport is the application's to keep: the loop holds those that something can happen to.
+    let source = if wanted.is_some_and(|wanted| wanted.is_empty()) {
+        Source::idle(object)?
+    } else {
+        source(object.clone().unbind())
+    };
+    let access = core.access(py)?;
+    let replaced = core.sources.with(&access, |sources| {
+        let ours = sources
+            .get(fd)
+            .is_some_and(|source| source.is_stream(object));
+        let Some(wanted) = wanted else {
+            return Ok((if ours { sources.remove(fd) } else { None }, Some(source)));
+        };
+        let taken = !matches!(sources.get(fd), None | Some(Source::Watcher { .. }));
+        // A descriptor that was closed behind the transport may be another transport's by now.
+        if core.is_closed() || (taken && !ours) {
+            return Ok((None, Some(source)));
+        }
+        if ours {
+            sources.set_interest(fd, wanted)?;
+            return Ok((sources.replace(fd, source), None));
+        }
+        Ok::<_, std::io::Error>((sources.insert(fd, wanted, source)?, None))
+    });
+    drop(access);
+    drop(replaced.map_err(os_error)?);
+    Ok(())
+}
+
+/// Takes a transport out of the loop's table, if it is there still.
+pub(super) fn forget(core: &LoopCore, object: &Bound<'_, PyAny>, fd: RawFd) -> PyResult<()> {
+    let access = core.access(object.py())?;
+    let removed = core.sources.with(&access, |sources| {
+        let ours = sources
+            .get(fd)
+            .is_some_and(|source| source.is_stream(object));
+        if ours { sources.remove(fd) } else { None }
+    });
+    drop(access);
+    drop(removed);
+    Ok(())
 }
 
 impl Stream {
@@ -247,30 +289,17 @@ impl Stream {
     pub(super) fn owns_descriptor(&self, py: Python<'_>) -> PyResult<bool> {
         let object = self.with(py, |state| match &state.socket {
             Socket::Python(object) => Some(object.clone_ref(py)),
-            Socket::Native(_) | Socket::Closed => None,
+            Socket::Native(_) | Socket::Shared(..) | Socket::Closed => None,
         })?;
         match object {
-            Some(object) => {
-                let number = call::method0(object.bind(py), &imports(py).names.fileno)?;
-                Ok(number.extract::<RawFd>()? == self.fd)
-            }
+            Some(object) => match call::method0(object.bind(py), &imports(py).names.fileno) {
+                Ok(number) => Ok(number.extract::<RawFd>()? == self.fd),
+                // A closed socket has the number -1; a closed file object has none.
+                Err(error) if error.is_instance_of::<PyValueError>(py) => Ok(false),
+                Err(error) => Err(error),
+            },
             None => Ok(true),
         }
-    }
-
-    /// Takes the transport out of the loop's table, if it is there still.
-    pub(super) fn forget(&self, object: &Bound<'_, PyAny>) -> PyResult<()> {
-        let core = self.owner.get();
-        let access = core.access(object.py())?;
-        let removed = core.sources.with(&access, |sources| {
-            let ours = sources
-                .get(self.fd)
-                .is_some_and(|source| source.is_stream(object));
-            if ours { sources.remove(self.fd) } else { None }
-        });
-        drop(access);
-        drop(removed);
-        Ok(())
     }
 }
 
@@ -278,6 +307,7 @@ impl Stream {
 pub(super) struct Beginning<'a, 'py> {
     pub(super) owner: &'a Bound<'py, LoopCore>,
     pub(super) fd: RawFd,
+    pub(super) medium: Medium,
     pub(super) socket: Socket,
     pub(super) protocol: &'a Bound<'py, PyAny>,
     pub(super) context: Bound<'py, PyAny>,
@@ -288,17 +318,19 @@ pub(super) struct Beginning<'a, 'py> {
 pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let owner = beginning.owner;
     let py = owner.py();
-    let buffered = is_buffered(beginning.protocol)?;
+    // asyncio's pipe transports know plain protocols only.
+    let buffered = beginning.medium == Medium::Socket && is_buffered(beginning.protocol)?;
     let server = beginning
         .about
         .server
         .as_ref()
         .map(|server| server.clone_ref(py));
-    let object = Stream::kind(py).instance(
+    let object = pipe::kind(py, beginning.medium).instance(
         py,
         Stream {
             owner: owner.clone().unbind(),
             fd: beginning.fd,
+            medium: beginning.medium,
             context: beginning.context.unbind(),
             state: LoopCell::new(State {
                 protocol: Some(beginning.protocol.clone().unbind()),
@@ -308,7 +340,6 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
                     paused: false,
                     started: false,
                     ended: false,
-                    large: false,
                 },
                 output: Output {
                     buffer: WriteBuffer::new(),
@@ -317,6 +348,7 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
                     blocked: false,
                     ended: false,
                     empty_waiter: None,
+                    room_waiter: None,
                 },
                 ending: Ending {
                     closing: false,
@@ -364,30 +396,39 @@ pub(crate) fn open<'py>(
     let object = make(Beginning {
         owner,
         fd,
+        medium: Medium::Socket,
         socket: Socket::Python(sock.clone().unbind()),
         protocol,
         context,
         about: About {
             extra: Some(extra.unbind()),
             peer: None,
+            names: None,
             server: server.map(|server| server.clone().unbind()),
         },
     })?;
+    start_soon(owner, &object, waiter)?;
+    Ok(object)
+}
+
+/// Schedules the beginning of a transport.
+pub(super) fn start_soon(
+    owner: &Bound<'_, LoopCore>,
+    object: &Bound<'_, PyAny>,
+    waiter: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = owner.py();
     let start = object.getattr(&imports(py).names.start)?;
     let waiter = waiter.map_or_else(|| py.None().into_bound(py), Clone::clone);
-    call_soon(
-        owner,
-        &start,
-        &[waiter.as_ptr()],
-        stream(&object).context.bind(py).clone(),
-    )?;
-    Ok(object)
+    let context = stream(object).context.bind(py).clone();
+    call_soon(owner, &start, &[waiter.as_ptr()], context)
 }
 
 /// Calls `connection_made`, begins to read, resolves the waiter. Runs in the transport's context.
 ///
 /// # Errors
-/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too.
+/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too. The same with a descriptor
+/// that cannot be waited for, such as `/dev/null`.
 pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let py = object.py();
     let stream = stream(object);
@@ -404,13 +445,15 @@ pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>
         state.input.started = true;
         state.ending.lost > 0
     })?;
-    if !lost {
-        stream.update_interest(object)?;
-    }
+    let watched = if lost {
+        Ok(())
+    } else {
+        stream.update_interest(object)
+    };
     if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
         imports(py)
             .set_result_unless_cancelled
             .call1(py, (waiter, py.None()))?;
     }
-    made
+    made.and(watched)
 }

@@ -3,7 +3,7 @@
 //! A write joins the transport's buffer; the loop sends the buffer when the callback that wrote has returned (after an
 //! I/O event) or when its batch has ended (after `call_soon` callbacks), so that several writes leave in one system
 //! call. A buffer that would exceed [`SEND_AT`] or the high-water mark is sent at once: a protocol is told to pause only
-//! when the kernel has no room.
+//! when the kernel has no room. Pipes are written to at once.
 
 use std::io::IoSlice;
 
@@ -13,13 +13,14 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::close;
+use super::pipe::{self, Medium};
 use super::stream::{State, Stream, stream};
 use crate::py::bytes::{Chunk, Written};
 use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
-use crate::sys::socket::{self, Attempt, bad_descriptor};
+use crate::sys::socket::{Attempt, bad_descriptor};
 
 /// Bytes that are not held back for later writes to join: one system call for more saves nothing worth the wait.
 const SEND_AT: usize = 64 * 1024;
@@ -37,6 +38,8 @@ enum Admission {
     Accepted(bool),
     /// The connection is lost; asyncio warns from a certain number of such writes on.
     Lost(u32),
+    /// A pipe that is being closed takes nothing more, and says nothing.
+    Closing,
     Ended,
     SendfileInProgress,
 }
@@ -45,15 +48,19 @@ enum Admission {
 pub(super) fn write(object: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = object.py();
     let stream = stream(object);
-    let written = Written::from(data)?;
+    let written = match Written::from(data) {
+        Err(_) if stream.medium != Medium::Socket => return Err(pipe::refused(data)?),
+        written => written?,
+    };
     let size = written.as_slice().len();
-    match stream.with(py, |state| admit(state, size))? {
+    match stream.with(py, |state| admit(stream, state, size))? {
         Admission::Ended => Err(PyRuntimeError::new_err(
             "Cannot call write() after write_eof()",
         )),
         Admission::SendfileInProgress => Err(PyRuntimeError::new_err(
             "unable to write; sendfile is in progress",
         )),
+        Admission::Closing => Ok(()),
         _ if size == 0 => Ok(()),
         Admission::Lost(count) => count_lost_write(py, stream, count),
         Admission::Accepted(false) => {
@@ -64,7 +71,7 @@ pub(super) fn write(object: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyRes
     }
 }
 
-fn admit(state: &State, size: usize) -> Admission {
+fn admit(stream: &Stream, state: &State, size: usize) -> Admission {
     if state.output.ended {
         Admission::Ended
     } else if state.output.empty_waiter.is_some() {
@@ -73,13 +80,20 @@ fn admit(state: &State, size: usize) -> Admission {
         Admission::Lost(state.ending.lost)
     } else {
         let (_, high) = state.output.flow.limits();
-        Admission::Accepted(state.output.buffer.len() + size > high.min(SEND_AT))
+        match stream.medium {
+            Medium::Writer { .. } if state.ending.closing => Admission::Closing,
+            // At once, as asyncio has it: programs print to the same terminal, and read the other end themselves.
+            Medium::Writer { .. } => Admission::Accepted(true),
+            _ => Admission::Accepted(state.output.buffer.len() + size > high.min(SEND_AT)),
+        }
     }
 }
 
 #[cold]
 fn count_lost_write(py: Python<'_>, stream: &Stream, count: u32) -> PyResult<()> {
-    imports(py).write_after_loss.call1(py, (count,))?;
+    imports(py)
+        .write_after_loss
+        .call1(py, (count, stream.medium.late_write()))?;
     stream.with(py, |state| {
         state.ending.lost = state.ending.lost.saturating_add(1)
     })
@@ -123,7 +137,7 @@ fn write_now(
     if empty && !blocked {
         // Nothing is ahead of it: what the kernel takes needs no copy.
         let attempt = if stream.owns_descriptor(py)? {
-            socket::send(stream.fd, written.as_slice())
+            stream.send(written.as_slice())
         } else {
             Attempt::Failed(bad_descriptor())
         };
@@ -132,11 +146,7 @@ fn write_now(
             Attempt::Done(count) => sent = count,
             Attempt::WouldBlock => {}
             Attempt::Failed(error) => {
-                return close::fatal_error(
-                    object,
-                    os_error(error),
-                    "Fatal write error on socket transport",
-                );
+                return close::fatal_error(object, os_error(error), stream.medium.write_error());
             }
         }
         let (chunk, offset) = written.keep(py, sent);
@@ -184,13 +194,14 @@ pub(super) fn writelines(object: &Bound<'_, PyAny>, lines: &Bound<'_, PyAny>) ->
         }
     }
     let size = chunks.iter().map(|chunk| chunk.as_ref().len()).sum();
-    match stream.with(py, |state| admit(state, size))? {
+    match stream.with(py, |state| admit(stream, state, size))? {
         Admission::Ended => Err(PyRuntimeError::new_err(
             "Cannot call writelines() after write_eof()",
         )),
         Admission::SendfileInProgress => Err(PyRuntimeError::new_err(
             "unable to writelines; sendfile is in progress",
         )),
+        Admission::Closing => Ok(()),
         _ if size == 0 => Ok(()),
         Admission::Lost(count) => count_lost_write(py, stream, count),
         Admission::Accepted(now) => {
@@ -285,9 +296,17 @@ pub(super) fn send(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
 
 /// The reactor says that the socket has room again.
 pub(super) fn writable(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
-    let blocked = stream.with(object.py(), |state| {
-        state.output.blocked && state.ending.lost == 0
+    let py = object.py();
+    let (blocked, waiter) = stream.with(py, |state| {
+        let blocked = state.output.blocked && state.ending.lost == 0;
+        (blocked, state.output.room_waiter.take())
     })?;
+    if let Some(waiter) = waiter {
+        stream.update_interest(object)?;
+        imports(py)
+            .set_result_unless_cancelled
+            .call1(py, (waiter, py.None()))?;
+    }
     if blocked {
         send(object, stream)
     } else {
@@ -305,11 +324,11 @@ pub(super) fn send_buffered(py: Python<'_>, stream: &Stream) -> PyResult<Sent> {
         let buffer = &mut state.output.buffer;
         while !buffer.is_empty() {
             let attempt = if buffer.chunks() == 1 {
-                socket::send(stream.fd, buffer.front().unwrap_or_default())
+                stream.send(buffer.front().unwrap_or_default())
             } else {
                 let mut slices = [IoSlice::new(&[]); MAX_SLICES];
                 let count = buffer.fill_slices(&mut slices);
-                socket::send_vectored(stream.fd, &slices[..count])
+                stream.send_vectored(&slices[..count])
             };
             match attempt {
                 Attempt::Done(count) => buffer.advance(count, &mut finished),
@@ -383,17 +402,43 @@ fn fail(object: &Bound<'_, PyAny>, stream: &Stream, error: std::io::Error) -> Py
             .map(|waiter| waiter.clone_ref(py))
     })?;
     let for_waiter = error.clone_ref(py);
-    close::fatal_error(object, error, "Fatal write error on socket transport")?;
+    close::fatal_error(object, error, stream.medium.write_error())?;
     if let Some(waiter) = waiter {
         close::fail_waiter(waiter.bind(py), for_waiter)?;
     }
     Ok(())
 }
 
+/// A future for the moment when the socket has room: what `sendfile` waits for between two of its system calls.
+///
+/// # Errors
+/// `ConnectionError` if the connection is lost, as the future has then, too.
+pub(super) fn when_writable<'py>(object: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyAny>> {
+    let py = object.py();
+    let stream = stream(object);
+    let waiter = stream.owner.bind(py).call_method0("create_future")?;
+    let kept = waiter.clone().unbind();
+    let (lost, previous) = stream.with(py, |state| {
+        if state.ending.lost > 0 {
+            return (true, Some(kept));
+        }
+        (false, state.output.room_waiter.replace(kept))
+    })?;
+    drop(previous);
+    if lost {
+        return Err(close::closed_by_peer());
+    }
+    stream.update_interest(object)?;
+    Ok(waiter)
+}
+
 /// `transport.write_eof()`: half a close, after what was written.
 pub(super) fn write_eof(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = object.py();
     let stream = stream(object);
+    if stream.medium != Medium::Socket {
+        return close::close(object); // A pipe has no other half to keep open.
+    }
     let (begin, blocked) = stream.with(py, |state| {
         let begin = !state.ending.closing && !state.output.ended;
         state.output.ended |= begin;
@@ -415,6 +460,18 @@ pub(super) fn set_limits(
     low: Option<&Bound<'_, PyAny>>,
 ) -> PyResult<()> {
     let stream = stream(object);
+    set_marks(high, low, |high, low| {
+        stream.with(object.py(), |state| state.output.flow.set_limits(high, low))
+    })?;
+    after_growth(object, stream)
+}
+
+/// Reads the marks of `set_write_buffer_limits` and has `apply` set them.
+pub(super) fn set_marks(
+    high: Option<&Bound<'_, PyAny>>,
+    low: Option<&Bound<'_, PyAny>>,
+    apply: impl FnOnce(Option<usize>, Option<usize>) -> PyResult<Result<(), LimitsError>>,
+) -> PyResult<()> {
     let given = |mark: Option<&Bound<'_, PyAny>>| match mark {
         Some(mark) if !mark.is_none() => mark.extract::<i64>().map(Some),
         _ => Ok(None),
@@ -431,11 +488,8 @@ pub(super) fn set_limits(
     }
     // Both are zero or more here.
     let (high, low) = (high.map(|high| high as usize), low.map(|low| low as usize));
-    stream
-        .with(object.py(), |state| state.output.flow.set_limits(high, low))?
-        .map_err(|error| {
-            let LimitsError::HighBelowLow { high, low } = error;
-            refused(&high, &low)
-        })?;
-    after_growth(object, stream)
+    apply(high, low)?.map_err(|error| {
+        let LimitsError::HighBelowLow { high, low } = error;
+        refused(&high, &low)
+    })
 }

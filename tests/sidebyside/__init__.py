@@ -1,0 +1,1 @@
+"""pyloop beside stock asyncio: the same names, the same signatures, the same answers to calls that are wrong."""

@@ -1,0 +1,25 @@
+"""What is different on purpose, each with its reason. A line that is not needed fails a test."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import sys
+
+# Public names of asyncio's objects that pyloop's do not have: (kind, name).
+MISSING_NAMES: dict[tuple[str, str], str] = {
+    ("stream", "max_size"): "the size of asyncio's reads: a constant of its implementation, documented nowhere",
+}
+
+# Methods whose parameters differ.
+DIFFERENT_SIGNATURES: dict[tuple[str, str], str] = {}
+if "kwargs" not in inspect.signature(asyncio.BaseEventLoop.create_task).parameters:
+    DIFFERENT_SIGNATURES["loop", "create_task"] = (
+        "takes the keywords of the running Python's loops; its signature says **kwargs, as asyncio's later does"
+    )
+
+# Calls that are answered differently: (kind, method, what it was called with).
+DIFFERENT_ANSWERS: dict[tuple[str, str, str], str] = {}
+if sys.version_info >= (3, 12):
+    for _form in ("None", "None, by name"):
+        DIFFERENT_ANSWERS["stream", "writelines", _form] = "asyncio takes for an empty list whatever is false"
