@@ -216,7 +216,7 @@ class ReadPipeTransport(transports.ReadTransport):
     def _start(self, waiter: asyncio.Future[Any] | None = None) -> None: ...
 
 @final
-class WritePipeTransport(transports.Transport):
+class WritePipeTransport(transports._FlowControlMixin):
     """The writing end of a pipe, or a terminal; an `asyncio.WriteTransport`.
 
     Data leaves at once, as far as there is room. `connection_lost` is called when the reader is gone. Programs get

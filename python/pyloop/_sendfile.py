@@ -44,10 +44,12 @@ class SendfileMethods(SocketMethods):
         async def room() -> None:
             await transp._when_writable()
 
+        # Refused while another file is being sent, before anything of that is disturbed.
+        emptied = transp._make_empty_waiter()
         resume = transp.is_reading()
         transp.pause_reading()
         try:
-            await transp._make_empty_waiter()
+            await emptied
             return await _send(sock, file, offset, count, room)
         finally:
             transp._reset_empty_waiter()

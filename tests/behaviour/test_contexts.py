@@ -240,6 +240,29 @@ def test_protocol_callbacks_see_the_context_of_create_connection(loop: Loop) -> 
     run(loop, main())
 
 
+@pytest.mark.pyloop_only("asyncio runs connection_made in a copy of the context that the later methods run in")
+def test_what_connection_made_sets_the_later_methods_see(loop: Loop) -> None:
+    class Setting(ContextRecorder):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            super().connection_made(transport)
+            variable.set("set by connection_made")
+
+    async def main() -> None:
+        ours, peer = socket_pair()
+        variable.set("connecting")
+        protocol = Setting()
+        await loop.create_connection(lambda: protocol, sock=ours)
+        peer.send(b"x")
+        await until(lambda: protocol.received)
+        peer.close()
+        await until(lambda: protocol.lost)
+        later = {name: value for name, value in protocol.seen.items() if name != "connection_made"}
+        assert later == dict.fromkeys(("data_received", "eof_received", "connection_lost"), "set by connection_made")
+        assert variable.get() == "connecting"
+
+    run(loop, main())
+
+
 def test_server_protocols_see_the_context_of_create_server(loop: Loop) -> None:
     async def main() -> None:
         protocols: list[ContextRecorder] = []

@@ -365,13 +365,8 @@ def test_a_pause_in_the_middle_of_a_burst_holds_the_rest(loop: Loop) -> None:
 def test_what_was_held_is_dropped_by_close(loop: Loop) -> None:
     require_pausing(loop)
 
-    class Pausing(Datagrams):
-        def datagram_received(self, data: bytes, addr: Any) -> None:
-            super().datagram_received(data, addr)
-            self.transport.pause_reading()
-
     async def main() -> None:
-        async with endpoint(Pausing()) as (transport, protocol):
+        async with endpoint(PausingAtOnce()) as (transport, protocol):
             with plain_socket() as peer:
                 for number in range(10):
                     peer.sendto(b"%d" % number, transport.get_extra_info("sockname"))
@@ -520,13 +515,14 @@ async def refused(_server: Any) -> None:
         await until(lambda: protocol.errors)
 
 
-async def paused_with_a_rest(_server: Any) -> None:
-    class Pausing(Datagrams):
-        def datagram_received(self, data: bytes, addr: Any) -> None:
-            super().datagram_received(data, addr)
-            self.transport.pause_reading()
+class PausingAtOnce(Datagrams):
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        super().datagram_received(data, addr)
+        self.transport.pause_reading()
 
-    async with endpoint(Pausing()) as (transport, protocol):
+
+async def paused_with_a_rest(_server: Any) -> None:
+    async with endpoint(PausingAtOnce()) as (transport, protocol):
         with plain_socket() as peer:
             for _ in range(5):
                 peer.sendto(b"x", transport.get_extra_info("sockname"))

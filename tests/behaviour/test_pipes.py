@@ -605,6 +605,45 @@ def test_both_directions_of_a_terminal_under_one_number(loop: Loop, terminal: tu
     run(loop, main())
 
 
+def test_a_callback_and_a_writing_end_under_one_number(loop: Loop, terminal: tuple[int, int]) -> None:
+    master, slave = terminal
+    os.set_blocking(slave, False)
+    typed = bytearray()
+
+    async def main() -> None:
+        protocol = Recorder()
+        loop.add_reader(slave, lambda: typed.extend(os.read(slave, 100)))
+        transport: Any
+        transport, _ = await loop.connect_write_pipe(lambda: protocol, io.FileIO(slave, "w", closefd=False))
+        for number in range(3):
+            os.write(master, b"in")
+            await until(lambda: typed == b"in" * (number + 1))
+            transport.write(b"out")
+            assert os.read(master, 100) == b"out"
+        transport.close()
+        await until(lambda: protocol.lost)
+        loop.remove_reader(slave)
+
+    run(loop, main())
+
+
+def test_a_reading_end_takes_the_place_of_a_callback(loop: Loop) -> None:
+    calls: list[str] = []
+
+    async def main() -> None:
+        ours, theirs = os.pipe()
+        loop.add_reader(ours, calls.append, "callback")
+        protocol = Recorder()
+        await loop.connect_read_pipe(lambda: protocol, io.FileIO(ours, "r"))
+        os.write(theirs, b"x")
+        os.close(theirs)
+        await until(lambda: protocol.lost)
+        assert protocol.received == b"x"
+        assert calls == []
+
+    run(loop, main())
+
+
 def test_a_terminal_that_is_hung_up_ends_quietly(loop: Loop, terminal: tuple[int, int]) -> None:
     master, slave = terminal
 

@@ -266,6 +266,25 @@ def test_writing_and_reading_rest_while_a_file_is_sent(loop: Loop, file: BinaryI
     run(loop, main())
 
 
+@pytest.mark.pyloop_only("asyncio stumbles over its table of transports, with a KeyError")
+def test_a_second_file_is_refused_and_the_first_arrives(loop: Loop, file: BinaryIO) -> None:
+    async def main() -> None:
+        async with sending("sendfile") as (send, peer):
+            transport = send.transport  # type: ignore[attr-defined]
+            first = asyncio.ensure_future(send(file))
+            await turns(3)
+            for _ in range(2):
+                with pytest.raises(RuntimeError, match="Empty waiter is already set"):
+                    await send(file)
+            assert await receive_exactly(peer, len(DATA)) == DATA
+            assert await first == len(DATA)
+            assert transport.is_reading()
+            transport.write(b"after")
+            assert await receive_exactly(peer, 5) == b"after"
+
+    run(loop, main())
+
+
 def test_a_transport_that_was_paused_stays_paused(loop: Loop, file: BinaryIO) -> None:
     async def main() -> None:
         async with sending("sendfile") as (send, peer):

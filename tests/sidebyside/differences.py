@@ -8,7 +8,8 @@ import sys
 
 # Public names of asyncio's objects that pyloop's do not have: (kind, name).
 MISSING_NAMES: dict[tuple[str, str], str] = {
-    ("stream", "max_size"): "the size of asyncio's reads: a constant of its implementation, documented nowhere",
+    (kind, "max_size"): "the size of asyncio's reads: a constant of its implementation, documented nowhere"
+    for kind in ("stream", "datagram", "read pipe")
 }
 
 # Methods whose parameters differ.

@@ -52,6 +52,7 @@ pub(crate) struct LoopCore {
     pub(crate) snapshots: LoopCell<Snapshots>,
     /// Lent to one read at a time; `None` while it is, and before the first.
     pub(crate) read_buffer: LoopCell<Option<ReadBuffer>>,
+    /// Receive buffers and known addresses of the loop's datagram transports.
     pub(crate) datagrams: Shared,
 }
 

@@ -61,8 +61,13 @@ impl<'a, 'py> Written<'a, 'py> {
         if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
             return Ok(Self::Borrowed(View::read(data)?));
         }
+        let wanted = if cfg!(Py_3_14) {
+            "a bytes, bytearray, or memoryview object"
+        } else {
+            "a bytes-like object"
+        };
         Err(PyTypeError::new_err(format!(
-            "data argument must be a bytes-like object, not '{}'",
+            "data argument must be {wanted}, not '{}'",
             data.get_type().name()?
         )))
     }

@@ -73,6 +73,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Blueprint {
             name: c"pyloop.Handle",
             base: &base,
+            least: 0,
             tail: if own_weaklist {
                 size_of::<HandleTail>()
             } else {
@@ -98,6 +99,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         Blueprint {
             name: c"pyloop.TimerHandle",
             base: &timer_base,
+            least: 0,
             tail: size_of::<TimerTail>(),
             flags: ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
             weaklist: TimerTail::WEAKLIST,

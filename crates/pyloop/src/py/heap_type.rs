@@ -17,6 +17,8 @@ pub(crate) struct Blueprint<'a, 'py> {
     /// `package.module.Name`.
     pub(crate) name: &'static CStr,
     pub(crate) base: &'a Bound<'py, PyType>,
+    /// The tail begins here, if the base's instances are not longer than that.
+    pub(crate) least: usize,
     /// Size of the tail in bytes; its alignment must not exceed that of a pointer.
     pub(crate) tail: usize,
     pub(crate) flags: c_ulong,
@@ -80,6 +82,7 @@ pub(crate) fn build(py: Python<'_>, blueprint: Blueprint<'_, '_>) -> PyResult<He
             blueprint.base.name()?
         )));
     }
+    let size = size.max(blueprint.least);
     let mut members = Vec::new();
     let managed_weaklist = has_managed_weaklist(base);
     let declared_weaklist = if managed_weaklist {

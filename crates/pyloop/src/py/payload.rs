@@ -73,6 +73,17 @@ impl<T: Payload> PayloadType<T> {
         name: &'static std::ffi::CStr,
         base: &Bound<'_, PyType>,
         methods: Vec<ffi::PyMethodDef>,
+        getters: Vec<ffi::PyGetSetDef>,
+    ) -> PyResult<Self> {
+        Self::build_at(py, (name, 0), base, methods, getters)
+    }
+
+    /// Makes the type `name`, whose payload does not begin before `least`.
+    fn build_at(
+        py: Python<'_>,
+        (name, least): (&'static std::ffi::CStr, usize),
+        base: &Bound<'_, PyType>,
+        methods: Vec<ffi::PyMethodDef>,
         mut getters: Vec<ffi::PyGetSetDef>,
     ) -> PyResult<Self> {
         getters.push(getset(
@@ -85,6 +96,7 @@ impl<T: Payload> PayloadType<T> {
             Blueprint {
                 name,
                 base,
+                least,
                 tail: size_of::<Tail<T>>(),
                 flags: ffi::Py_TPFLAGS_HAVE_GC | ffi::Py_TPFLAGS_DISALLOW_INSTANTIATION,
                 weaklist: Some(std::mem::offset_of!(Tail<T>, weaklist)),
@@ -109,7 +121,7 @@ impl<T: Payload> PayloadType<T> {
     /// Makes another type, over another `base`, whose instances carry a `T` in the same place.
     ///
     /// # Errors
-    /// `ImportError` if the bases' instances differ in size.
+    /// `ImportError` if instances of the base are too large for that.
     pub(crate) fn sibling(
         &self,
         py: Python<'_>,
@@ -118,7 +130,7 @@ impl<T: Payload> PayloadType<T> {
         methods: Vec<ffi::PyMethodDef>,
         getters: Vec<ffi::PyGetSetDef>,
     ) -> PyResult<Self> {
-        let sibling = Self::build(py, name, base, methods, getters)?;
+        let sibling = Self::build_at(py, (name, self.made.tail), base, methods, getters)?;
         if (sibling.made.tail, sibling.made.size) != (self.made.tail, self.made.size) {
             return Err(PyImportError::new_err(format!(
                 "instances of {} and {} differ in size",

@@ -14,7 +14,6 @@ use pyo3::types::{PyDict, PyType};
 use super::close;
 use super::methods::{Extra, TheLoop, reader_table, writer_table};
 use super::stream::{self, About, Beginning, Socket, Stream, stream};
-use crate::core::sources::Source;
 use crate::core::{LoopCore, call_soon};
 use crate::py::context;
 use crate::py::errors::os_error;
@@ -189,8 +188,8 @@ pub(super) fn register(
     let writer = sockets.sibling(
         py,
         c"pyloop.WritePipeTransport",
-        // asyncio's is one of both directions, too, through its mixin for flow control.
-        &base("Transport")?,
+        // As asyncio's, which so is a transport of both directions.
+        &base("_FlowControlMixin")?,
         writer_table(),
         getters(),
     )?;
@@ -252,6 +251,10 @@ pub(crate) fn open_pipe<'py>(
         .extract()?;
     let medium = medium(end, number)?;
     pipe::set_nonblocking(number).map_err(os_error)?;
+    if let End::Read = end {
+        // As with asyncio, what was read by a callback is read by the transport from now on.
+        owner.call_method1("_remove_reader", (number,))?;
+    }
     let kept = object.clone().unbind();
     let (fd, socket) = if is_taken(owner, number)? {
         // Both ends of a terminal under one number, say. The kernel keeps one registration per number: ours gets another.
@@ -285,16 +288,13 @@ pub(crate) fn open_pipe<'py>(
     Ok(transport)
 }
 
-/// Whether a transport of the loop has this descriptor.
+/// Whether a transport or a callback of the loop watches this descriptor.
 fn is_taken(owner: &Bound<'_, LoopCore>, fd: RawFd) -> PyResult<bool> {
     let core = owner.get();
     let access = core.access(owner.py())?;
-    Ok(core.sources.with(&access, |sources| {
-        matches!(
-            sources.get(fd),
-            Some(Source::Stream(_) | Source::Idle { .. } | Source::Listener(_))
-        )
-    }))
+    Ok(core
+        .sources
+        .with(&access, |sources| sources.get(fd).is_some()))
 }
 
 /// The reading end: nobody can write any more.

@@ -98,7 +98,9 @@ fn check_remote(remote: &Bound<'_, PyAny>, to: Option<&Bound<'_, PyAny>>) -> PyR
 
 #[cold]
 fn count_lost(py: Python<'_>, this: &Datagram, lost: u32) -> PyResult<()> {
-    imports(py).write_after_loss.call1(py, (lost,))?;
+    imports(py)
+        .write_after_loss
+        .call1(py, (lost, "socket.send() raised exception."))?;
     this.with(py, |state| {
         state.ending.lost = state.ending.lost.saturating_add(1);
     })
