@@ -165,9 +165,9 @@ def test_a_coroutine_of_a_callback_is_awaited_before_the_next_firing(loop: Loop,
             scope.register_periodic("tick", 0.001, missed=MissedTick.SKIP)
             await until(lambda: len(numbers) >= 4)
         assert most == 1
-        # Tick 1 was late already; what it missed is left out.
-        assert numbers[:2] == [0, 1]
-        assert numbers[2] > 2
+        # Every coroutine takes ten intervals: what it missed is left out.
+        assert numbers == sorted(set(numbers))
+        assert numbers[3] > 10
         assert len(reports) == 1
 
     run(loop, main())

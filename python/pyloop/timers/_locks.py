@@ -1,8 +1,8 @@
 """Ticks that several machines share: which one runs a tick.
 
-All machines count ticks from the epoch of the wall clock, so that a tick has the same number everywhere. Whoever gets
-the lock of a tick runs it, and keeps the lock until the tick after it is due: a machine whose clock is behind finds the
-lock taken.
+All machines count ticks from the epoch of the wall clock, so that a tick has the same number everywhere. They ask for
+the lock of a tick well before it is due, and whoever gets it keeps it until the tick after is due. A machine whose
+clock is less than half an interval off so finds the lock taken, or comes too late to use it.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ logger = logging.getLogger("pyloop.timers")
 
 # The longest time, in seconds, that a lock may take to answer; shorter for intervals of less than twice that.
 MOST_PATIENCE = 5.0
+# How far ahead of a tick, as a part of the interval, asking for its lock begins at the latest. Half an interval ahead
+# it must be there.
+LEAD = 0.75
 # How long the lock of a timer that fires once is kept, in seconds: longer than clocks of machines are apart.
 KEPT_ONCE = 60.0
 
@@ -58,9 +61,8 @@ async def acquire(lock: Any, patience: float) -> bool:
         return False
 
 
-async def keep(lock: Any, seconds: float) -> None:
-    """Gives a lock back when its tick is over. If the program ends before, the lock's own time-out does it."""
-    await asyncio.sleep(max(0.0, seconds))
+async def release(lock: Any) -> None:
+    """Gives a lock back."""
     leaving = getattr(lock, "release", None)
     try:
         outcome = type(lock).__aexit__(lock, None, None, None) if leaving is None else leaving()

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from ._errors import InvalidRegistration
 from ._schedule import MissedTick, Seconds, to_seconds
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from contextlib import AbstractAsyncContextManager
-
-    LockFactory = Callable[[str], AbstractAsyncContextManager[Any]]
+# Makes a lock for a key: what has `acquire()` and `release()`, or an asynchronous context manager.
+LockFactory = Callable[[str], Any]
 
 
 @dataclasses.dataclass(frozen=True)
