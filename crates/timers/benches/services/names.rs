@@ -119,34 +119,72 @@ fn duration(index: usize) -> Duration {
     Duration::from_secs(3600) + Duration::from_micros((index * 7919 % 1_000_003) as u64 * 3600)
 }
 
-/// Nanoseconds per operation: set all, replace, cancel, cancel all.
+/// Nanoseconds per operation: set all, replace, cancel; and of one cancel all.
+///
+/// Few names are set, and cancelled, many times over, so that no first time is measured.
 async fn round(contestant: &mut impl Named, names: &[String]) -> [f64; 4] {
     let count = names.len();
-    let start = Instant::now();
+    let half = count / 2;
+    let mut set = Stretch::default();
+    let mut cancel = Stretch::default();
+    let mut cancel_all = Stretch::default();
+    for _ in 0..OPERATIONS.div_ceil(count) {
+        set.begin();
+        for (index, name) in names.iter().enumerate() {
+            contestant.set(name, duration(index)).await;
+        }
+        contestant.settle().await;
+        set.end(count);
+        cancel.begin();
+        for name in &names[..half] {
+            contestant.cancel(name).await;
+        }
+        contestant.settle().await;
+        cancel.end(half);
+        cancel_all.begin();
+        contestant.cancel_all().await;
+        cancel_all.end(1);
+        contestant.settle().await;
+    }
     for (index, name) in names.iter().enumerate() {
         contestant.set(name, duration(index)).await;
     }
     contestant.settle().await;
-    let set = start.elapsed().as_nanos() as f64 / count as f64;
     let operations = OPERATIONS.max(count);
-    let start = Instant::now();
+    let mut replace = Stretch::default();
+    replace.begin();
     for index in 0..operations {
         let name = &names[index * 104_729 % count];
         contestant.set(name, duration(index + 1)).await;
     }
     contestant.settle().await;
-    let replace = start.elapsed().as_nanos() as f64 / operations as f64;
-    let half = count / 2;
-    let start = Instant::now();
-    for name in &names[..half] {
-        contestant.cancel(name).await;
+    replace.end(operations);
+    [set, replace, cancel, cancel_all].map(|stretch| stretch.each())
+}
+
+/// The time that operations of one kind take, in pieces.
+#[derive(Default)]
+struct Stretch {
+    start: Option<Instant>,
+    total: Duration,
+    operations: usize,
+}
+
+impl Stretch {
+    fn begin(&mut self) {
+        self.start = Some(Instant::now());
     }
-    contestant.settle().await;
-    let cancel = start.elapsed().as_nanos() as f64 / half as f64;
-    let start = Instant::now();
-    contestant.cancel_all().await;
-    let cancel_all = start.elapsed().as_nanos() as f64;
-    [set, replace, cancel, cancel_all]
+
+    fn end(&mut self, operations: usize) {
+        let start = self.start.take().expect("a stretch ends once it has begun");
+        self.total += start.elapsed();
+        self.operations += operations;
+    }
+
+    /// Nanoseconds per operation.
+    fn each(&self) -> f64 {
+        self.total.as_nanos() as f64 / self.operations as f64
+    }
 }
 
 /// Events received per second of timers that are due at once.
