@@ -25,6 +25,20 @@ def test_a_timer_expires_on_time(loop: Loop) -> None:
     assert run(loop, main()) >= 0.01
 
 
+def test_a_loop_in_debug_mode_is_told_by_the_drivers_thread(loop: Loop) -> None:
+    # There is no Python code on that thread to say where a callback was made.
+    loop.set_debug(True)
+
+    async def main() -> None:
+        async with TimerManager(command_buffer_size=1) as manager:
+            for name in ("a", "b", "c"):
+                await manager.set_timer(name, 0.01)
+            names = {(await asyncio.wait_for(manager.recv_event(), 20)) for _ in range(3)}
+            assert names == {TimerExpired("a"), TimerExpired("b"), TimerExpired("c")}
+
+    run(loop, main())
+
+
 def test_events_come_in_the_order_of_their_deadlines(loop: Loop) -> None:
     async def main() -> list[str]:
         names = []
@@ -225,6 +239,48 @@ def test_a_tolerance_delivers_together(loop: Loop) -> None:
             assert manager.try_recv_event() == TimerExpired("c")
 
     run(loop, main())
+
+
+def test_nothing_cancelled_or_replaced_is_received_under_stress() -> None:
+    # All commands have a place, however the threads are scheduled.
+    manager = TimerManager(command_buffer_size=20_000, event_buffer_size=8)
+    wrong: list[str] = []
+    expired = [0] * 3
+
+    def command(thread: int) -> None:
+        chance = random.Random(thread)
+        own = f"thread {thread}"
+        for _ in range(3000):
+            # Due at any moment of what follows, and maybe in the event buffer by then.
+            manager.try_set_timer(own, chance.random() * 0.0002)
+            if chance.random() < 0.5:
+                # Another thread may take the event meanwhile: before the cancellation, as it may.
+                time.sleep(chance.random() * 0.0003)
+            if chance.random() < 0.5:
+                manager.try_set_timer(own, 3600)
+            else:
+                manager.try_cancel_timer(own)
+            while True:
+                try:
+                    name = manager.try_recv_event().name
+                except asyncio.QueueEmpty:
+                    break
+                expired[thread] += 1
+                if name == own:
+                    wrong.append(own)
+        manager.try_cancel_timer(own)
+
+    threads = [threading.Thread(target=command, args=(number,)) for number in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(40)
+        assert not thread.is_alive()
+    assert not len(manager)
+    manager.try_shutdown()
+    assert not wrong
+    # Events there were: the threads received each other's.
+    assert sum(expired) > 10
 
 
 def test_threads_share_a_manager(loop_factory: LoopFactory) -> None:

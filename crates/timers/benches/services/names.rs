@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use timers::{TimerEvent, TimerHandle, TimerManager};
 use tokio::runtime::{Builder, Runtime};
+use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
@@ -106,6 +107,52 @@ impl Named for Sleeps {
     }
 
     async fn settle(&mut self) {}
+}
+
+/// A queue as a service, which is what a manager is: commands of handles on any thread through a bounded channel.
+struct Service(mpsc::Sender<Command>);
+
+enum Command {
+    Set(String, Duration),
+    Cancel(String),
+    CancelAll,
+}
+
+impl Service {
+    fn start() -> Self {
+        let (sender, mut receiver) = mpsc::channel(1024);
+        tokio::spawn(async move {
+            let mut queue = Queue::default();
+            while let Some(command) = receiver.recv().await {
+                match command {
+                    Command::Set(name, duration) => queue.set(&name, duration).await,
+                    Command::Cancel(name) => queue.cancel(&name).await,
+                    Command::CancelAll => queue.cancel_all().await,
+                }
+            }
+        });
+        Self(sender)
+    }
+}
+
+impl Named for Service {
+    async fn set(&mut self, name: &str, duration: Duration) {
+        let _ = self.0.send(Command::Set(name.to_owned(), duration)).await; // Open to the end.
+    }
+
+    async fn cancel(&mut self, name: &str) {
+        let _ = self.0.send(Command::Cancel(name.to_owned())).await; // As above.
+    }
+
+    async fn cancel_all(&mut self) {
+        let _ = self.0.send(Command::CancelAll).await; // As above.
+    }
+
+    async fn settle(&mut self) {
+        while self.0.capacity() < self.0.max_capacity() {
+            tokio::task::yield_now().await;
+        }
+    }
 }
 
 fn runtime() -> Runtime {
@@ -224,19 +271,22 @@ pub(crate) fn report(filter: &str) {
     );
     for count in [100, 10_000, 1_000_000] {
         let names: Vec<String> = (0..count).map(|index| format!("session {index}")).collect();
-        let mut figures: [Vec<[f64; 4]>; 3] = Default::default();
+        let mut figures: [Vec<[f64; 4]>; 4] = Default::default();
         for _ in 0..ROUNDS {
             figures[0]
                 .push(runtime().block_on(async { round(&mut Manager::start(), &names).await }));
             figures[1]
-                .push(runtime().block_on(async { round(&mut Queue::default(), &names).await }));
+                .push(runtime().block_on(async { round(&mut Service::start(), &names).await }));
             figures[2]
+                .push(runtime().block_on(async { round(&mut Queue::default(), &names).await }));
+            figures[3]
                 .push(runtime().block_on(async { round(&mut Sleeps::default(), &names).await }));
         }
         for (name, figures) in [
             "TimerManager",
-            "DelayQueue and a map",
-            "tokio::time::Sleep and a map",
+            "DelayQueue behind a channel",
+            "DelayQueue and a map, no handles",
+            "Sleep and a map, no handles",
         ]
         .into_iter()
         .zip(&figures)
