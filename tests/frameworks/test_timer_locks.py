@@ -28,7 +28,7 @@ SECONDS = 45.0
 
 
 @pytest.fixture(params=["redis", "postgresql"])
-def server(request: pytest.FixtureRequest, certificates: Certificates) -> Iterator[tuple[str, ...]]:
+def server(request: pytest.FixtureRequest) -> Iterator[tuple[str, ...]]:
     """The kind of a server, and where it is. A test that asks for it runs with both."""
     if request.param == "redis":
         pytest.importorskip("redis", reason="redis is not installed: install it to run these programs")
@@ -36,6 +36,7 @@ def server(request: pytest.FixtureRequest, certificates: Certificates) -> Iterat
             yield "redis", str(redis.port)
     else:
         pytest.importorskip("asyncpg", reason="asyncpg is not installed: install it to run these programs")
+        certificates: Certificates = request.getfixturevalue("certificates")
         with postgresql(certificates.certificate, certificates.key) as found:
             yield "postgresql", str(found.port)
 
