@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import select
 import socket
+import ssl
 import sys
 import time
 from collections.abc import Callable
@@ -124,12 +125,44 @@ class Peer(Connection):
         return True
 
 
+def tls_context() -> ssl.SSLContext:
+    """Settings of a client that trusts whatever the server shows."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class TlsConnection(Connection):
+    """The same over TLS; the handshake is over when it is made."""
+
+    def __init__(self, address: Address, message: bytes) -> None:
+        super().__init__(address, message)
+        self.socket.setblocking(True)
+        self.socket = tls_context().wrap_socket(self.socket)
+        self.socket.setblocking(False)
+
+    def write(self) -> bool:
+        """Sends what the socket takes; returns whether the whole message is out."""
+        try:
+            return super().write()
+        except ssl.SSLWantWriteError:
+            return False
+
+    def read(self) -> bool:
+        """Takes what came back, all records of it; returns whether a whole message is complete."""
+        try:
+            while not super().read():
+                pass
+        except ssl.SSLWantReadError:
+            return False
+        return True
+
+
 class Load:
     """All connections of the client and the epoll they share."""
 
-    def __init__(
-        self, address: Address, count: int, size: int, kind: Callable[[Address, bytes], Connection]
-    ) -> None:
+    def __init__(self, address: Address, count: int, size: int, kind: Callable[[Address, bytes], Connection]) -> None:
         message = pattern(size)
         self._epoll = select.epoll()
         self._connections = {}
@@ -251,7 +284,39 @@ def accept(control: Control, address: Address, count: int, seconds: float) -> di
     return {"cpu": cpu / total * 1e6, "wall": wall / total * 1e6, "rate": total / wall}
 
 
-MODES: dict[str, Callable[..., dict[str, float]]] = {"echo": echo, "connect": connect, "accept": accept, "udp": udp}
+def tls_echo(control: Control, address: Address, count: int, size: int, seconds: float) -> dict[str, float]:
+    """The same over TLS."""
+    return echo(control, address, count, size, seconds, TlsConnection)
+
+
+def handshakes(control: Control, address: Address, seconds: float) -> dict[str, float]:
+    """Measures the server's processor time per TLS connection: accepted, shaken hands with, closed."""
+    context = tls_context()
+
+    def run(seconds: float) -> tuple[int, float]:
+        count, start = 0, time.perf_counter()
+        while time.perf_counter() - start < seconds:
+            with context.wrap_socket(connected(address)) as connection:
+                connection.send(b"x")
+                connection.recv(1)
+            count += 1
+        return count, time.perf_counter() - start
+
+    run(WARM_UP)
+    cpu = control.ask("cpu")
+    count, wall = run(seconds)
+    cpu = control.ask("cpu") - cpu
+    return {"cpu": cpu / count * 1e6, "wall": wall / count * 1e6, "rate": count / wall}
+
+
+MODES: dict[str, Callable[..., dict[str, float]]] = {
+    "echo": echo,
+    "connect": connect,
+    "accept": accept,
+    "udp": udp,
+    "tls_echo": tls_echo,
+    "tls_handshakes": handshakes,
+}
 
 
 def main(arguments: list[str]) -> None:

@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import socket
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -70,15 +71,25 @@ class Goodbye(Echo):
         transport.close()
 
 
+def _tls_context() -> ssl.SSLContext:
+    """A server's settings, with a certificate of its own making."""
+    import trustme  # not needed for anything else
+
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    return context
+
+
 # Opens what is measured; returns its port or path, and what closes it.
 Service = Callable[[asyncio.AbstractEventLoop, Counter], Awaitable[tuple[str, Callable[[], object]]]]
 
 
-def tcp(protocol: Callable[[Counter], asyncio.Protocol]) -> Service:
+def tcp(protocol: Callable[[Counter], asyncio.Protocol], *, tls: bool = False) -> Service:
     """A TCP server."""
 
     async def start(loop: asyncio.AbstractEventLoop, counter: Counter) -> tuple[str, Callable[[], object]]:
-        server = await loop.create_server(lambda: protocol(counter), "127.0.0.1", 0, backlog=1024)
+        context = _tls_context() if tls else None
+        server = await loop.create_server(lambda: protocol(counter), "127.0.0.1", 0, backlog=1024, ssl=context)
         return str(server.sockets[0].getsockname()[1]), server.close
 
     return start
@@ -189,6 +200,7 @@ async def _serve(service: Service, mode: str, numbers: tuple[float, ...]) -> dic
 
 
 TCP_ECHO = tcp(Echo)
+TLS_ECHO = tcp(Echo, tls=True)
 
 
 def serve(factory: LoopFactory, mode: str, *numbers: float, service: Service = TCP_ECHO) -> dict[str, float]:

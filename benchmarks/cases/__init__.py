@@ -12,10 +12,11 @@ from benchmarks.cases import (
     tasks,
     threads,
     timers,
+    tls,
 )
 from benchmarks.model import Case, Workload
 
-_GROUPS = (scheduling, threads, tasks, timers, firing, idle, services, sockets, files, datagrams, processes)
+_GROUPS = (scheduling, threads, tasks, timers, firing, idle, services, sockets, files, datagrams, processes, tls)
 
 CASES: dict[str, Case] = {case.name: case for group in _GROUPS for case in group.CASES}
 

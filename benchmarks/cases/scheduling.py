@@ -46,8 +46,8 @@ def _schedule_3(loop: asyncio.AbstractEventLoop, callback: Callable[..., object]
         loop.call_soon(callback, 1, 2, 3)
 
 
-# Written out: `call_soon(callback, *arguments)` would make a bound method and a tuple per call, 180 ns on CPython 3.13, a
-# third of what is to be measured.
+# Written out: `call_soon(callback, *arguments)` would make a bound method and a tuple per call, 180 ns on CPython 3.13,
+# a third of what is to be measured.
 _SCHEDULE = {0: _schedule_0, 1: _schedule_1, 3: _schedule_3}
 
 

@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import sys
 import warnings
-from asyncio import base_events, sslproto, unix_events
+from asyncio import base_events, constants, sslproto, unix_events
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -86,6 +86,10 @@ def is_active(watcher: Any, entered: Any) -> bool:
     """Whether a child watcher works; until 3.11 asyncio asks what its `with` block gave, later the watcher."""
     asked = watcher if sys.version_info >= (3, 12) else entered
     return bool(asked.is_active())
+
+
+# 3.10 waits for ever; ours does not.
+SSL_SHUTDOWN_TIMEOUT: float = getattr(constants, "SSL_SHUTDOWN_TIMEOUT", 30.0)
 
 
 def run(

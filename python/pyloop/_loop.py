@@ -6,7 +6,7 @@ import asyncio
 import atexit
 import os
 import sys
-from asyncio import events, sslproto, unix_events
+from asyncio import events, unix_events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -14,11 +14,13 @@ from ._pyloop import LoopCore, _add_fast_methods, _hold_loops
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
 from ._subprocesses import SubprocessMethods
+from ._tls import make_protocol, start_tls
 from .timers import MissedTick, PeriodicHandle, call_every
 
 if TYPE_CHECKING:
     import contextvars
     import socket
+    import ssl
     from collections.abc import AsyncGenerator, Callable
 
     from .timers._schedule import Seconds
@@ -141,7 +143,7 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
         self._check_closed()
         return call_every(interval, callback, *args, first=first, missed=missed, context=context, loop=self)
 
-    # TLS, through the standard library's protocol.
+    # TLS: which side, and for how long.
 
     def _make_ssl_transport(
         self,
@@ -156,9 +158,48 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
         server: Any = None,
         **timeouts: Any,
     ) -> Any:
-        tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
+        tls = make_protocol(
+            self,
+            protocol,
+            sslcontext,
+            waiter,
+            server_side=server_side,
+            server_hostname=server_hostname,
+            timeouts=timeouts,
+        )
         self._make_socket_transport(rawsock, tls, extra=extra, server=server)
         return tls._app_transport
+
+    async def start_tls(
+        self,
+        transport: asyncio.BaseTransport,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        *,
+        server_side: bool = False,
+        server_hostname: str | None = None,
+        ssl_handshake_timeout: float | None = None,
+        ssl_shutdown_timeout: float | None = None,
+    ) -> Any:
+        """Upgrades a connection to TLS; returns the transport that the protocol is to use from now on.
+
+        Args:
+            transport: one of this loop's, or any other with `_start_tls_compatible`.
+            protocol: the application's, which the transport has now.
+            sslcontext: settings and certificates.
+            server_side: whether the peer begins the handshake.
+            server_hostname: the name that the peer's certificate must be for; only for clients.
+            ssl_handshake_timeout: seconds; None stands for 60.
+            ssl_shutdown_timeout: seconds; None stands for 30.
+
+        Raises:
+            TypeError: for another kind of transport or context.
+            ValueError: for a time-out that is not positive.
+            ssl.SSLError: if the handshake fails.
+            ConnectionError: if the peer closes, or the handshake takes too long.
+        """
+        timeouts = {"ssl_handshake_timeout": ssl_handshake_timeout, "ssl_shutdown_timeout": ssl_shutdown_timeout}
+        return await start_tls(self, transport, protocol, sslcontext, server_side, server_hostname, timeouts)
 
     # Unix sockets: argument handling and clean-up are the running interpreter's own.
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextvars
 import socket
+import ssl
 from asyncio import constants, events, transports
 from collections.abc import Callable, Coroutine, Generator, Iterable
 from typing import Any, Final, Literal, TypeAlias, TypeVar, final
@@ -16,6 +17,8 @@ __all__ = [
     "LoopCore",
     "ManagerHandle",
     "ReadPipeTransport",
+    "SSLProtocol",
+    "SSLTransport",
     "StreamTransport",
     "TimerHandle",
     "WritePipeTransport",
@@ -32,7 +35,7 @@ _Descriptor: TypeAlias = int | Any  # or an object with fileno()
 # Whether callbacks of one batch can share a context snapshot on this interpreter; False costs time, nothing else.
 _shares_contexts: Final[bool]
 
-def _add_fast_methods(kind: type[LoopCore], /) -> None:
+def _add_fast_methods(kind: type[LoopCore]) -> None:
     """Gives a class derived from `LoopCore` scheduling methods of its own, which the interpreter calls faster.
 
     Raises:
@@ -321,7 +324,7 @@ class DatagramTransport(transports.Transport, transports.DatagramTransport):
     def resume_reading(self) -> None:
         """Ends `pause_reading()`. Does nothing if not paused or closing."""
 
-    def set_protocol(self, protocol: asyncio.BaseProtocol, /) -> None:
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """Hands everything that happens from now on to another protocol."""
 
     def get_protocol(self) -> asyncio.BaseProtocol:
@@ -357,6 +360,153 @@ class DatagramTransport(transports.Transport, transports.DatagramTransport):
     def _deliver(self) -> None: ...
     def _serve(self) -> None: ...
     def _flush(self) -> None: ...
+
+@final
+class SSLTransport(transports._FlowControlMixin):
+    """A TLS connection over another transport; an `asyncio.Transport`.
+
+    Data written in one callback share records, and over a stream transport a system call. Only the loop's thread may
+    use a transport. Programs get theirs from `create_connection(ssl=...)`, `create_server(ssl=...)` and `start_tls()`.
+    """
+
+    _start_tls_compatible: bool
+    _sendfile_compatible: Any
+
+    @property
+    def _loop(self) -> asyncio.AbstractEventLoop: ...
+    @property
+    def _ssl_protocol(self) -> SSLProtocol: ...
+    @property
+    def _extra(self) -> dict[str, Any]: ...
+    @property
+    def _protocol_paused(self) -> bool: ...
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        """Encrypts and sends data, in order with all other writes; never blocks.
+
+        Raises:
+            TypeError: for anything but bytes, bytearray and memoryview.
+            RuntimeError: from another thread.
+        """
+
+    def writelines(self, list_of_data: Iterable[bytes | bytearray | memoryview]) -> None:
+        """Writes every item of an iterable of bytes-like objects; none if one of them is not.
+
+        Raises:
+            TypeError: for any other item.
+            RuntimeError: from another thread.
+        """
+
+    def write_eof(self) -> None:
+        """Raises NotImplementedError: TLS knows no half close."""
+
+    def can_write_eof(self) -> bool:
+        """Returns False: TLS knows no half close."""
+
+    def close(self) -> None:
+        """Sends what was written, announces the end, waits for the peer's, then calls `connection_lost(None)`.
+
+        The peer has `ssl_shutdown_timeout` seconds; after that `connection_lost()` gets a `TimeoutError`.
+        """
+
+    def abort(self) -> None:
+        """Closes at once, without an announcement; what is not sent is lost."""
+
+    def is_closing(self) -> bool:
+        """Returns whether the transport, or the one underneath, is closing or closed."""
+
+    def is_reading(self) -> bool:
+        """Returns whether the protocol may be handed data."""
+
+    def pause_reading(self) -> None:
+        """Hands the protocol no data until `resume_reading()`.
+
+        The transport underneath is paused as well once `set_read_buffer_limits()`'s high mark is reached.
+        """
+
+    def resume_reading(self) -> None:
+        """Ends `pause_reading()`. Does nothing if not paused."""
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """Hands everything that happens from now on to another protocol."""
+
+    def get_protocol(self) -> asyncio.BaseProtocol:
+        """Returns the protocol; None after `connection_lost()`."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Returns what is known about the connection.
+
+        Args:
+            name: "sslcontext"; after the handshake "ssl_object", "peercert", "cipher" and "compression"; any name of
+                the transport underneath.
+            default: returned for any other name.
+        """
+
+    def get_write_buffer_size(self) -> int:
+        """Returns the number of bytes that were written and not handed to the transport underneath."""
+
+    def get_write_buffer_limits(self) -> tuple[int, int]:
+        """Returns the water marks as (low, high), in bytes."""
+
+    def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the water marks: `pause_writing()` above high, `resume_writing()` at low or below.
+
+        Args:
+            high: bytes; None stands for four times low, or 512 KiB.
+            low: bytes; None stands for a quarter of high.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
+    def get_read_buffer_size(self) -> int:
+        """Returns the number of bytes of records that have arrived and are not decrypted."""
+
+    def get_read_buffer_limits(self) -> tuple[int, int]:
+        """Returns the marks of `set_read_buffer_limits()` as (low, high), in bytes."""
+
+    def set_read_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:
+        """Sets the marks at which a paused connection pauses the transport underneath, and resumes it.
+
+        Args:
+            high: bytes; None stands for four times low, or 256 KiB.
+            low: bytes; None stands for a quarter of high.
+
+        Raises:
+            ValueError: unless high >= low >= 0.
+        """
+
+    def _force_close(self, exc: BaseException | None) -> None: ...
+    def _test__append_write_backlog(self, data: bytes) -> None: ...
+
+@final
+class SSLProtocol(asyncio.Protocol):
+    """The protocol between a transport and its `SSLTransport`. Programs make none themselves."""
+
+    @property
+    def _app_transport(self) -> SSLTransport: ...
+    @property
+    def _engine(self) -> str: ...
+    def connection_made(self, transport: asyncio.BaseTransport, /) -> None:
+        """Begins the handshake."""
+
+    def data_received(self, data: bytes) -> None:
+        """Takes in records."""
+
+    def eof_received(self) -> bool:
+        """The peer sends no more records; returns whether the transport is to stay open for writing."""
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The transport underneath is gone."""
+
+    def pause_writing(self) -> None:
+        """The transport underneath has no room."""
+
+    def resume_writing(self) -> None:
+        """The transport underneath has room again."""
+
+    def _resume(self) -> None: ...
+    def _check_handshake_timeout(self) -> None: ...
+    def _check_shutdown_timeout(self) -> None: ...
 
 class LoopCore:
     """The engine of `pyloop.PyLoop`: ready queue, timers, descriptors. Not for direct use."""
@@ -519,6 +669,17 @@ class LoopCore:
     def _when_readable(self, fd: _Descriptor, /) -> asyncio.Future[None]: ...
     def _when_writable(self, fd: _Descriptor, /) -> asyncio.Future[None]: ...
     def _forget_wait(self, fd: int, future: asyncio.Future[None], /) -> None: ...
+    def _make_tls_protocol(
+        self,
+        protocol: asyncio.BaseProtocol,
+        sslcontext: ssl.SSLContext,
+        waiter: asyncio.Future[Any] | None,
+        server_side: bool,
+        server_hostname: str | None,
+        call_connection_made: bool,
+        accepted: bool,
+        timeouts: tuple[float, float],
+    ) -> SSLProtocol: ...
     def _make_socket_transport(
         self,
         sock: socket.socket,

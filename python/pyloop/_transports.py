@@ -1,4 +1,4 @@
-"""The rare turns in a transport's life: errors, warnings, TLS connections of a server."""
+"""The rare turns in a transport's life: errors, warnings, connections that cannot be accepted."""
 
 from __future__ import annotations
 
@@ -10,11 +10,7 @@ from asyncio import constants, trsock
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
-from . import _compat
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ._loop import PyLoop
     from ._pyloop import DatagramTransport, StreamTransport
 
@@ -137,46 +133,3 @@ def accept_refused(loop: PyLoop, error: BaseException) -> None:
                 "exception": error,
             }
         )
-
-
-def accept_tls(
-    loop: PyLoop,
-    factory: Callable[[], Any],
-    sock: socket.socket,
-    sslcontext: Any,
-    server: Any,
-    options: tuple[float | None, ...],
-) -> None:
-    """Begins the handshake of an accepted connection."""
-    timeouts = dict(zip(_compat.TLS_TIMEOUTS, options, strict=False))
-    loop.create_task(_handshake(loop, factory, sock, sslcontext, server, timeouts))
-
-
-async def _handshake(
-    loop: PyLoop,
-    factory: Callable[[], Any],
-    sock: socket.socket,
-    sslcontext: Any,
-    server: Any,
-    timeouts: dict[str, Any],
-) -> None:
-    try:
-        waiter = loop.create_future()
-        try:
-            transport = loop._make_ssl_transport(
-                sock, factory(), sslcontext, waiter, server_side=True, server=server, **timeouts
-            )
-        except BaseException:
-            sock.close()
-            raise
-        try:
-            await waiter
-        except BaseException:
-            transport.close()
-            # The waiter's exception refers to the protocol: let no cycle keep both.
-            del waiter
-            raise
-    except (SystemExit, KeyboardInterrupt):
-        raise
-    except BaseException as error:  # noqa: BLE001 - whatever a factory or a handshake raises ends this connection only
-        accept_refused(loop, error)

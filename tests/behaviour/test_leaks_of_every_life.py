@@ -220,6 +220,9 @@ async def a_buffer_that_is_refused(loop: Loop) -> None:
         await until(lambda: protocol.ended)
 
 
+DATAGRAM_PORT = free_port()
+
+
 async def datagrams(loop: Loop) -> None:
     class Hearing(asyncio.DatagramProtocol):
         heard = b""
@@ -231,7 +234,8 @@ async def datagrams(loop: Loop) -> None:
         def connection_lost(self, exc: BaseException | None) -> None:
             self.ended = True
 
-    transport, protocol = await loop.create_datagram_endpoint(Hearing, ("127.0.0.1", 0))
+    # One address for all lives: pyloop keeps the tuples of a thousand addresses.
+    transport, protocol = await loop.create_datagram_endpoint(Hearing, ("127.0.0.1", DATAGRAM_PORT))
     transport.sendto(b"to oneself", transport.get_extra_info("sockname"))
     await until(lambda: protocol.heard == b"to oneself")
     transport.close()

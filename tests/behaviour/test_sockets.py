@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import sys
 from collections.abc import Iterator
@@ -194,6 +195,51 @@ def test_a_refused_connection_is_an_error(loop: Loop) -> None:
         client.setblocking(False)
         with pytest.raises(ConnectionRefusedError):
             run(loop, loop.sock_connect(client, ("127.0.0.1", free_port())))
+
+
+def test_accepting_where_nobody_listens_is_an_error(loop: Loop, pair: Pair) -> None:
+    with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is looked at
+        run(loop, loop.sock_accept(pair[0]))
+    assert refused.value.errno == errno.EINVAL
+
+
+@recvfrom
+@pytest.mark.parametrize(("size", "error"), [(-1, ValueError), ("1", TypeError), (10**30, OverflowError)])
+def test_a_wrong_size_of_a_datagram_is_an_error(
+    loop: Loop, datagram_pair: Pair, size: object, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        run(loop, loop.sock_recvfrom(datagram_pair[0], size))  # type: ignore[arg-type]
+
+
+@recvfrom
+@pytest.mark.parametrize(
+    ("buffer", "size", "error"),
+    [(bytearray(4), -1, ValueError), (bytearray(4), 5, ValueError), (b"1234", 0, TypeError)],
+)
+def test_a_wrong_buffer_for_a_datagram_is_an_error(
+    loop: Loop, datagram_pair: Pair, buffer: object, size: int, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        run(loop, loop.sock_recvfrom_into(datagram_pair[0], buffer, size))  # type: ignore[arg-type]
+
+
+@recvfrom
+def test_receiving_from_a_listener_is_an_error(loop: Loop) -> None:
+    with listening_socket() as listener:
+        listener.setblocking(False)
+        with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is looked at
+            run(loop, loop.sock_recvfrom(listener, 1))
+    assert refused.value.errno == errno.ENOTCONN
+
+
+@recvfrom
+def test_a_peer_that_refuses_datagrams_is_an_error(loop: Loop, datagram_pair: Pair) -> None:
+    left, _ = datagram_pair
+    left.connect(("127.0.0.1", free_port(socket.SOCK_DGRAM)))
+    left.send(b"anybody?")
+    with pytest.raises(ConnectionRefusedError):
+        run(loop, loop.sock_recvfrom(left, 1))
 
 
 def test_a_closed_socket_is_an_error(loop: Loop, pair: Pair) -> None:

@@ -7,35 +7,21 @@ import socket
 import ssl
 import sys
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
 from .support import Loop, Recorder, receive_all, run, socket_pair, turns, until
-
-# Its dependency has no wheel for every interpreter (free-threaded 3.13 has none).
-trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
+from .tls_support import Contexts, make_contexts
 
 if sys.version_info < (3, 11):
     # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
 
 
-class Contexts(NamedTuple):
-    """The two sides' settings: the client trusts the authority that signed the server's certificate."""
-
-    server: ssl.SSLContext
-    client: ssl.SSLContext
-
-
 @pytest.fixture(scope="module")
 def contexts() -> Contexts:
-    authority = trustme.CA()
-    server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    authority.issue_cert("localhost", "127.0.0.1").configure_cert(server)
-    client = ssl.create_default_context()
-    authority.configure_trust(client)
-    return Contexts(server, client)
+    return make_contexts()
 
 
 class Echo(Recorder):

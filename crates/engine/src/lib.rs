@@ -13,9 +13,12 @@
 //! | [`write_buffer`] | what a transport has still to send | the loop's thread |
 //! | [`datagram_queue`] | what a datagram transport has still to send | the loop's thread |
 //! | [`flow`] | high and low water marks | the loop's thread |
+//! | [`backlog`] | plaintext that waits to be encrypted, joined into records | the loop's thread |
+//! | [`records`] | where the records of a TLS stream end | the loop's thread |
 
 #![forbid(unsafe_code)]
 
+pub mod backlog;
 pub mod datagram_queue;
 pub mod flow;
 pub mod inbox;
@@ -23,9 +26,11 @@ pub mod iteration;
 pub mod pacing;
 pub mod parking;
 pub mod ready;
+pub mod records;
 mod sync;
 pub mod write_buffer;
 
+pub use backlog::{Backlog, Piece};
 pub use datagram_queue::DatagramQueue;
 pub use flow::{FlowControl, LimitsError};
 pub use inbox::Inbox;
@@ -33,4 +38,5 @@ pub use iteration::{Poll, PollInputs, plan_poll};
 pub use pacing::Pacer;
 pub use parking::ParkState;
 pub use ready::{Batch, ReadyQueue};
+pub use records::Records;
 pub use write_buffer::{MAX_SLICES, WriteBuffer};

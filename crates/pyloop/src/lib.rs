@@ -5,6 +5,7 @@
 //! | `core` | the loop: queues, iteration, scheduling, descriptors |
 //! | `sockets` | the native half of `sock_*` |
 //! | `transport` | stream and datagram transports, listeners |
+//! | `tls` | TLS over them, or over any other transport |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
 //! | `timers_api` | timer managers, and the driver for loops that are not ours |
@@ -18,6 +19,7 @@ mod py;
 mod sockets;
 mod sys;
 mod timers_api;
+mod tls;
 mod transport;
 
 use pyo3::prelude::*;
@@ -30,6 +32,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     transport::register(module)?;
     timers_api::register(module)?;
     transport::datagram::register(module)?;
+    tls::register(module)?;
     module.add_class::<core::LoopCore>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;

@@ -11,6 +11,7 @@ use super::state::LoopCore;
 use super::watch::{self, Direction, descriptor, ensure_no_transport};
 use super::{run, schedule};
 use crate::py::imports;
+use crate::tls;
 use crate::transport;
 
 #[pymethods]
@@ -174,6 +175,38 @@ impl LoopCore {
     /// Raises RuntimeError if an open transport uses fd.
     fn _ensure_fd_no_transport(slf: &Bound<'_, Self>, fd: &Bound<'_, PyAny>) -> PyResult<()> {
         ensure_no_transport(slf, fd, descriptor(fd)?)
+    }
+
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "one Python caller, `_tls.make_protocol`, which has put them in order"
+    )]
+    /// Makes the protocol of a TLS connection; timeouts are (handshake, shutdown) in seconds.
+    fn _make_tls_protocol<'py>(
+        slf: &Bound<'py, Self>,
+        protocol: &Bound<'py, PyAny>,
+        sslcontext: &Bound<'py, PyAny>,
+        waiter: Option<Bound<'py, PyAny>>,
+        server_side: bool,
+        server_hostname: Option<Bound<'py, PyAny>>,
+        call_connection_made: bool,
+        accepted: bool,
+        timeouts: (Bound<'py, PyAny>, Bound<'py, PyAny>),
+    ) -> PyResult<Bound<'py, PyAny>> {
+        tls::make(tls::Beginning {
+            owner: slf,
+            protocol,
+            context: sslcontext,
+            waiter,
+            role: tls::Role {
+                server_side,
+                call_connection_made,
+                accepted,
+            },
+            server_hostname,
+            handshake_timeout: timeouts.0,
+            shutdown_timeout: timeouts.1,
+        })
     }
 
     /// Makes the transport of a connected stream socket and starts it.

@@ -178,15 +178,29 @@ impl LoopCore {
         }
     }
 
-    /// Reads into the loop's buffer with `fill`, which must not run Python code; gives what was read.
+    /// Reads into the loop's buffer with `fill`; gives what was read.
     ///
     /// # Errors
-    /// `MemoryError`; `RuntimeError` on a thread that the loop does not run on (free-threaded builds).
+    /// As [`with_read_buffer`](Self::with_read_buffer).
     pub(crate) fn read_with<'py>(
         &self,
         py: Python<'py>,
         fill: impl FnOnce(&mut [u8]) -> Attempt<usize>,
     ) -> PyResult<Attempt<Bound<'py, PyBytes>>> {
+        self.with_read_buffer(py, |buffer| {
+            fill(buffer.memory(py)).map(|count| buffer.give(py, count))
+        })
+    }
+
+    /// Lends the loop's read buffer, or another one while it is lent already.
+    ///
+    /// # Errors
+    /// `MemoryError`; `RuntimeError` on a thread that the loop does not run on (free-threaded builds).
+    pub(crate) fn with_read_buffer<R>(
+        &self,
+        py: Python<'_>,
+        body: impl FnOnce(&mut ReadBuffer) -> R,
+    ) -> PyResult<R> {
         let access = self.access(py)?;
         let kept = self.read_buffer.with(&access, Option::take);
         drop(access);
@@ -194,11 +208,12 @@ impl LoopCore {
             Some(kept) => kept.ready(py)?,
             None => ReadBuffer::new(py)?,
         };
-        let attempt = fill(buffer.memory(py)).map(|count| buffer.give(py, count));
-        let access = self.access(py)?;
-        self.read_buffer
-            .with(&access, |place| *place = Some(buffer));
-        Ok(attempt)
+        let result = body(&mut buffer);
+        let replaced = self
+            .read_buffer
+            .with(&self.access(py)?, |place| place.replace(buffer));
+        drop(replaced);
+        Ok(result)
     }
 
     /// Moves the inbox to the end of the ready queue.

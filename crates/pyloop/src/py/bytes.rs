@@ -30,8 +30,8 @@ impl Chunk {
     }
 
     /// The object that holds the bytes.
-    pub(crate) fn object<'py>(&self, py: Python<'py>) -> Bound<'py, PyBytes> {
-        self.object.bind(py).clone()
+    pub(crate) fn object<'py>(&self, py: Python<'py>) -> &Bound<'py, PyBytes> {
+        self.object.bind(py)
     }
 }
 
@@ -48,6 +48,8 @@ pub(crate) enum Written<'a, 'py> {
     Bytes(&'a Bound<'py, PyBytes>),
     /// A buffer that the caller may change after the call.
     Borrowed(View<'py>),
+    /// Memory of ours, used again after the call.
+    Slice(&'a [u8]),
 }
 
 impl<'a, 'py> Written<'a, 'py> {
@@ -77,6 +79,7 @@ impl<'a, 'py> Written<'a, 'py> {
         match self {
             Self::Bytes(bytes) => bytes.as_bytes(),
             Self::Borrowed(view) => view.as_slice(),
+            Self::Slice(bytes) => bytes,
         }
     }
 
@@ -84,7 +87,9 @@ impl<'a, 'py> Written<'a, 'py> {
     pub(crate) fn keep(&self, py: Python<'py>, sent: usize) -> (Chunk, usize) {
         match self {
             Self::Bytes(bytes) => (Chunk::new((*bytes).clone()), sent),
-            Self::Borrowed(view) => (Chunk::new(PyBytes::new(py, &view.as_slice()[sent..])), 0),
+            Self::Borrowed(_) | Self::Slice(_) => {
+                (Chunk::new(PyBytes::new(py, &self.as_slice()[sent..])), 0)
+            }
         }
     }
 }

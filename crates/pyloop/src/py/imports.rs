@@ -68,8 +68,8 @@ imports! {
     server_detach = "pyloop._compat"."server_detach",
     /// Reports a failed `accept()` and tries again later.
     accept_failed = "pyloop._transports"."accept_failed",
-    /// Takes an accepted connection whose server speaks TLS.
-    accept_tls = "pyloop._transports"."accept_tls",
+    /// Makes the protocol of an accepted connection whose server speaks TLS.
+    accept_tls = "pyloop._tls"."accept",
     /// Reports a protocol factory that raised for an accepted connection.
     accept_refused = "pyloop._transports"."accept_refused",
     ;

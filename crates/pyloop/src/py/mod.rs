@@ -12,6 +12,7 @@
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
 //! | `socket_object` | the descriptor of a socket object |
+//! | `openssl` | the library underneath `ssl` |
 
 #[expect(
     unsafe_code,
@@ -37,6 +38,11 @@ pub(crate) mod handle_type;
 #[expect(unsafe_code, reason = "PyType_FromSpec")]
 pub(crate) mod heap_type;
 pub(crate) mod imports;
+#[expect(
+    unsafe_code,
+    reason = "calls a C library by pointers that Python holds"
+)]
+pub(crate) mod openssl;
 #[expect(unsafe_code, reason = "C entry points of garbage collection")]
 pub(crate) mod payload;
 #[expect(unsafe_code, reason = "a bytes object that is written again and again")]

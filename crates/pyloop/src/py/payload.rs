@@ -227,7 +227,10 @@ unsafe extern "C" fn clear<T: Payload>(object: *mut ffi::PyObject) -> c_int {
     drop(unsafe { Bound::from_owned_ptr_or_opt(py, dict) });
     // SAFETY: as in `traverse`.
     if let Some(value) = unsafe { &(*tail).value } {
-        value.clear(py);
+        // Attached as PyO3 counts it: see `dealloc`.
+        if Python::try_attach(|py| value.clear(py)).is_none() {
+            value.clear(py);
+        }
     }
     0
 }
@@ -281,7 +284,11 @@ unsafe extern "C" fn dealloc<T: Payload>(object: *mut ffi::PyObject) {
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
     // SAFETY: taken out before it is dropped, and never used again.
-    let value = unsafe { std::mem::take(&mut (*tail).value) };
+    let mut value = unsafe { std::mem::take(&mut (*tail).value) };
+    // PyO3 puts off the drop of a reference unless it knows that the thread is attached, and called by the interpreter
+    // outside of a run it does not: what the instance held would live on until the next one. At the end of the process
+    // there is no attaching any more, and putting off is all that is left.
+    let _finalizing = Python::try_attach(|_| value = None);
     drop(value);
     // SAFETY: as above.
     let dict = unsafe { std::mem::replace(&mut (*tail).dict, std::ptr::null_mut()) };

@@ -118,23 +118,34 @@ impl Method for TryRecvInto {
     }
 }
 
-/// An attempt whose answer the socket's own method makes, with its addresses and new sockets in Python's form. A look at
-/// the socket comes first: it costs less than the exception of a method that would block.
+/// An attempt whose answer the socket's own method makes, with its addresses and new sockets in Python's form. `glance`
+/// at the socket comes first: it costs less than the exception of a method that would block.
 fn glance_first<'py>(
     slf: &Bound<'py, PyAny>,
     sock: &Bound<'py, PyAny>,
     method: impl Fn(&Natives) -> &Native,
+    glance: impl FnOnce(i32) -> Attempt<()>,
     arguments: &[&Bound<'py, PyAny>],
 ) -> PyResult<Bound<'py, PyAny>> {
     let py = sock.py();
     let natives = natives(py)?;
     let method = method(natives);
-    if let Some(fd) = plain::descriptor(sock, natives, method)?
-        && !socket::is_readable(fd)
-    {
-        return Ok(would_block(py));
+    if let Some(fd) = plain::descriptor(sock, natives, method)? {
+        match glance(fd) {
+            Attempt::Done(()) => {}
+            Attempt::WouldBlock => return Ok(would_block(py)),
+            Attempt::Failed(error) => return Err(os_error(error)),
+        }
     }
     plain::own(slf, sock, method, arguments)
+}
+
+/// A look for a datagram, unless the socket's method refuses its arguments anyway.
+fn peek_for(size: Option<usize>) -> impl FnOnce(i32) -> Attempt<()> {
+    move |fd| match size {
+        Some(_) => socket::peek(fd),
+        None => Attempt::Done(()),
+    }
 }
 
 pub(super) struct TryRecvfrom;
@@ -145,8 +156,14 @@ impl Method for TryRecvfrom {
         slf: Borrowed<'_, 'py, PyAny>,
         args: Args<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let [sock, size] = two("_try_recvfrom", &args)?;
-        glance_first(&slf, &sock, |natives| &natives.recvfrom, &[&size])
+        let [sock, wanted] = two("_try_recvfrom", &args)?;
+        glance_first(
+            &slf,
+            &sock,
+            |natives| &natives.recvfrom,
+            peek_for(size(&wanted)),
+            &[&wanted],
+        )
     }
 }
 
@@ -158,14 +175,16 @@ impl Method for TryRecvfromInto {
         slf: Borrowed<'_, 'py, PyAny>,
         args: Args<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
-        let [sock, buffer, size] = args
+        let [sock, buffer, wanted] = args
             .bind("_try_recvfrom_into", ["sock", "buf", "nbytes"], 3)?
             .map(given);
+        let room = View::write(&buffer).map_or(0, |view| view.len());
         glance_first(
             &slf,
             &sock,
             |natives| &natives.recvfrom_into,
-            &[&buffer, &size],
+            peek_for(size(&wanted).filter(|&size| size <= room)),
+            &[&buffer, &wanted],
         )
     }
 }
@@ -180,7 +199,19 @@ impl Method for TryAccept {
         args: Args<'_, 'py>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let [sock] = args.bind("_try_accept", ["sock"], 1)?.map(given);
-        glance_first(&slf, &sock, |natives| &natives.accept, &[])
+        glance_first(
+            &slf,
+            &sock,
+            |natives| &natives.accept,
+            |fd| {
+                if socket::accept_would_block(fd) {
+                    Attempt::WouldBlock
+                } else {
+                    Attempt::Done(())
+                }
+            },
+            &[],
+        )
     }
 }
 

@@ -50,12 +50,19 @@ impl<T> Attempt<T> {
     }
 }
 
-/// Whether a read or an accept would find something, be it an error.
-pub(crate) fn is_readable(fd: RawFd) -> bool {
+/// Whether an accept would have to wait. A socket that does not listen is refused at once, by the accept itself.
+pub(crate) fn accept_would_block(fd: RawFd) -> bool {
     let socket = borrowed(fd);
     let mut watched = [event::PollFd::new(&socket, event::PollFlags::IN)];
-    // Of a poll that fails the read itself tells more.
-    event::poll(&mut watched, Some(&event::Timespec::default())).map_or(true, |ready| ready > 0)
+    // Of a poll that fails the accept itself tells more.
+    let idle = event::poll(&mut watched, Some(&event::Timespec::default())) == Ok(0);
+    idle && net::sockopt::socket_acceptconn(socket) == Ok(true)
+}
+
+/// Looks for something to receive and leaves it there. An error is taken, as by any system call.
+pub(crate) fn peek(fd: RawFd) -> Attempt<()> {
+    let mut first = [0_u8];
+    Attempt::of(net::recv(borrowed(fd), &mut first, RecvFlags::PEEK).map(drop))
 }
 
 /// Receives into `buffer`; zero bytes mean the end of the stream.

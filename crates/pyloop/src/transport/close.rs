@@ -12,7 +12,7 @@ use crate::py::imports::imports;
 use crate::sys::socket;
 
 /// Whether an exception leaves the run instead of being reported.
-pub(super) fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
+pub(crate) fn is_interrupt(py: Python<'_>, error: &PyErr) -> bool {
     error.is_instance_of::<PySystemExit>(py) || error.is_instance_of::<PyKeyboardInterrupt>(py)
 }
 

@@ -175,24 +175,13 @@ fn welcome(
     let own_context = context::copy(listener.context.bind(py))?;
     let inner = own_context.clone();
     context::run(&own_context, || {
-        if let Some(tls) = &listener.tls {
-            let sock = imports(py)
-                .socket_from_descriptor
-                .bind(py)
-                .call1((descriptor.as_raw_fd(),))?;
-            let _moved = std::os::fd::IntoRawFd::into_raw_fd(descriptor);
-            let arguments = (
-                owner,
-                &listener.factory,
-                sock,
-                tls,
-                &listener.server,
-                &listener.tls_options,
-            );
-            imports(py).accept_tls.call1(py, arguments)?;
-            return Ok(());
-        }
-        let protocol = listener.factory.bind(py).call0()?;
+        let protocol = match &listener.tls {
+            None => listener.factory.bind(py).call0()?,
+            Some(tls) => {
+                let arguments = (owner, &listener.factory, tls, &listener.tls_options);
+                imports(py).accept_tls.bind(py).call1(arguments)?
+            }
+        };
         let fd = descriptor.as_raw_fd();
         let transport = stream::make(Beginning {
             owner,

@@ -7,8 +7,7 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::pipe::Medium;
-use super::stream::{is_buffered, set_kind, stream};
+use super::stream::{Delivery, set_kind, stream};
 use super::{close, info, write};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
 use crate::py::payload::PayloadType;
@@ -36,13 +35,13 @@ macro_rules! methods {
         }
     };
 }
-pub(super) use methods;
+pub(crate) use methods;
 
-pub(super) fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn none<'py>(args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     Ok(args.py().None().into_bound(args.py()))
 }
 
-pub(super) fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
+pub(crate) fn boolean<'py>(args: Args<'_, 'py>, value: bool) -> PyResult<Bound<'py, PyAny>> {
     Ok(pyo3::types::PyBool::new(args.py(), value)
         .to_owned()
         .into_any())
@@ -151,10 +150,10 @@ methods! {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let protocol = required(protocol);
         let stream = stream(object);
-        let buffered = stream.medium == Medium::Socket && is_buffered(&protocol)?;
+        let delivery = Delivery::to(&protocol, stream.medium)?;
         let kept = protocol.to_owned().unbind();
         let previous = stream.with(args.py(), |state| {
-            state.input.buffered = buffered;
+            state.input.delivery = delivery;
             state.protocol.replace(kept)
         })?;
         drop(previous);
@@ -288,7 +287,7 @@ fn pipe_table() -> Vec<ffi::PyMethodDef> {
 }
 
 /// A parameter that `Args::bind` has seen to.
-pub(super) fn required<'a, 'py>(
+pub(crate) fn required<'a, 'py>(
     argument: Option<Borrowed<'a, 'py, PyAny>>,
 ) -> Borrowed<'a, 'py, PyAny> {
     argument.expect("bind refuses calls without it")

@@ -25,11 +25,13 @@ mod read;
 mod stream;
 mod write;
 
+pub(crate) use close::is_interrupt;
 pub(crate) use listener::{Listener, accept, listen, unlisten};
-pub(crate) use methods::register;
+pub(crate) use methods::{boolean, methods, none, register, required};
 pub(crate) use pipe::{End, open_pipe};
 pub(crate) use read::serve;
-pub(crate) use stream::open;
+pub(crate) use stream::{is_stream, open};
+pub(crate) use write::{request_flush, send_records};
 
 use pyo3::prelude::*;
 

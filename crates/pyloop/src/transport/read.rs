@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
 use super::pipe::{self, Medium};
-use super::stream::{Stream, stream};
+use super::stream::{Delivery, Stream, stream};
 use super::{close, write};
 use crate::py::bytes::View;
 use crate::py::call;
@@ -18,6 +18,7 @@ use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::read_buffer::READ_SIZE;
 use crate::sys::socket::{Attempt, bad_descriptor};
+use crate::tls;
 
 /// A read of at least this length is probably a part of something larger, whose rest arrives while the first part is looked
 /// at: the kernel is asked once more before the protocol is called. A large message so comes in one piece where it
@@ -61,9 +62,9 @@ fn read_in_a_row(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
 /// Reads once; whether there is likely to be more.
 fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
     let py = object.py();
-    let (open, buffered) = stream.with(py, |state| {
+    let (open, delivery) = stream.with(py, |state| {
         let open = state.ending.lost == 0 && !state.ending.closing && !state.input.paused;
-        (open && !state.input.ended, state.input.buffered)
+        (open && !state.input.ended, state.input.delivery)
     })?;
     if !open {
         return Ok(false);
@@ -76,9 +77,13 @@ fn read(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
         )?;
         return Ok(false);
     }
-    if buffered {
-        read_into_protocol(object, stream)?;
-        return Ok(false);
+    match delivery {
+        Delivery::Data => {}
+        Delivery::Buffer => {
+            read_into_protocol(object, stream)?;
+            return Ok(false);
+        }
+        Delivery::Records => return read_records(object, stream),
     }
     match receive(py, stream)? {
         Attempt::Done(data) if data.as_bytes().is_empty() => {
@@ -116,6 +121,37 @@ fn receive_all(stream: &Stream, memory: &mut [u8]) -> Attempt<usize> {
         }
     }
     Attempt::Done(count)
+}
+
+/// Reads once for a TLS connection, whose pump takes the bytes out of the loop's buffer.
+fn read_records(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
+    let py = object.py();
+    let Some(protocol) = stream.protocol(py)? else {
+        return Ok(false);
+    };
+    let protocol = protocol.bind(py);
+    let (attempt, fed) = stream.owner.get().with_read_buffer(py, |buffer| {
+        let memory = buffer.memory(py);
+        let attempt = receive_all(stream, memory);
+        let fed = match attempt {
+            Attempt::Done(count) if count > 0 => tls::feed(protocol, &memory[..count]),
+            _ => Ok(()),
+        };
+        (attempt, fed)
+    })?;
+    match attempt {
+        Attempt::Done(0) => end_of_stream(object, stream)?,
+        Attempt::Done(_) => settle(
+            object,
+            fed.and_then(|()| tls::serve(protocol)),
+            "Fatal error: protocol.buffer_updated() call failed.",
+        )?,
+        Attempt::WouldBlock => {}
+        Attempt::Failed(error) => {
+            close::fatal_error(object, os_error(error), stream.medium.read_error())?;
+        }
+    }
+    Ok(false)
 }
 
 fn deliver(object: &Bound<'_, PyAny>, stream: &Stream, data: Bound<'_, PyBytes>) -> PyResult<()> {

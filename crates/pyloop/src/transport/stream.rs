@@ -22,6 +22,7 @@ use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType, Visitor};
 use crate::sys::socket::{self, Name};
+use crate::tls;
 
 /// A stream transport; the Python object around it is an `asyncio.Transport`.
 pub(crate) struct Stream {
@@ -58,14 +59,41 @@ pub(super) enum Socket {
 
 /// The receiving half.
 pub(super) struct Input {
-    /// Whether the protocol is an `asyncio.BufferedProtocol`.
-    pub(super) buffered: bool,
+    pub(super) delivery: Delivery,
     /// `pause_reading()` is in force.
     pub(super) paused: bool,
     /// Reading has begun, after `connection_made`.
     pub(super) started: bool,
     /// The peer has sent its end, and the protocol wants to go on writing.
     pub(super) ended: bool,
+}
+
+/// How the protocol takes what is received.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Delivery {
+    /// `data_received`.
+    Data,
+    /// Through its own buffer, as an `asyncio.BufferedProtocol`.
+    Buffer,
+    /// As TLS records, for the pump that the protocol stands for.
+    Records,
+}
+
+impl Delivery {
+    pub(super) fn to(protocol: &Bound<'_, PyAny>, medium: Medium) -> PyResult<Self> {
+        if medium != Medium::Socket {
+            return Ok(Self::Data); // asyncio's pipe transports know plain protocols only.
+        }
+        if tls::is_protocol(protocol) {
+            return Ok(Self::Records);
+        }
+        let buffered = imports(protocol.py()).buffered_protocol.bind(protocol.py());
+        Ok(if protocol.is_instance(buffered)? {
+            Self::Buffer
+        } else {
+            Self::Data
+        })
+    }
 }
 
 /// The sending half.
@@ -318,8 +346,7 @@ pub(super) struct Beginning<'a, 'py> {
 pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
     let owner = beginning.owner;
     let py = owner.py();
-    // asyncio's pipe transports know plain protocols only.
-    let buffered = beginning.medium == Medium::Socket && is_buffered(beginning.protocol)?;
+    let delivery = Delivery::to(beginning.protocol, beginning.medium)?;
     let server = beginning
         .about
         .server
@@ -336,7 +363,7 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
                 protocol: Some(beginning.protocol.clone().unbind()),
                 socket: beginning.socket,
                 input: Input {
-                    buffered,
+                    delivery,
                     paused: false,
                     started: false,
                     ended: false,
@@ -364,9 +391,11 @@ pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
     Ok(object)
 }
 
-/// Whether a protocol takes its data through buffers of its own.
-pub(super) fn is_buffered(protocol: &Bound<'_, PyAny>) -> PyResult<bool> {
-    protocol.is_instance(imports(protocol.py()).buffered_protocol.bind(protocol.py()))
+/// Whether a transport is a stream transport of ours.
+pub(crate) fn is_stream(transport: &Bound<'_, PyAny>) -> bool {
+    transport
+        .get_type()
+        .is(Stream::kind(transport.py()).object(transport.py()))
 }
 
 /// Makes the transport of a connected socket object; its protocol hears of it in the next iteration.

@@ -14,13 +14,14 @@ use pyo3::types::PyBytes;
 
 use super::close;
 use super::pipe::{self, Medium};
-use super::stream::{State, Stream, stream};
+use super::stream::{Delivery, State, Stream, stream};
 use crate::py::bytes::{Chunk, Written};
 use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::sys::socket::{Attempt, bad_descriptor};
+use crate::tls;
 
 /// Bytes that are not held back for later writes to join: one system call for more saves nothing worth the wait.
 const SEND_AT: usize = 64 * 1024;
@@ -121,6 +122,35 @@ fn append(object: &Bound<'_, PyAny>, stream: &Stream, chunk: Chunk) -> PyResult<
         }
     }
     Ok(())
+}
+
+/// Has the loop flush a transport whose TLS pump has something to encrypt.
+pub(crate) fn request_flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
+    let stream = stream(object);
+    let core = stream.owner.get();
+    let access = core.access(object.py())?;
+    let queued = stream.state.with(&access, |state| {
+        std::mem::replace(&mut state.output.queued, true)
+    });
+    if !queued {
+        let reference = object.clone().unbind();
+        core.queue
+            .with(&access, |queue| queue.unflushed.push(reference));
+        drop(access);
+        if !core.owner.is_here() {
+            core.wake();
+        }
+    }
+    Ok(())
+}
+
+/// Sends the records of a TLS connection at once, as far as the kernel takes them.
+pub(crate) fn send_records(object: &Bound<'_, PyAny>, records: &Written<'_, '_>) -> PyResult<()> {
+    let stream = stream(object);
+    if stream.with(object.py(), |state| state.ending.lost > 0)? {
+        return Ok(()); // Nobody is there to read them.
+    }
+    write_now(object, stream, records)
 }
 
 /// Sends at once as much as the kernel takes, and keeps the rest.
@@ -257,8 +287,23 @@ fn tell_protocol(object: &Bound<'_, PyAny>, stream: &Stream, pause: bool) -> PyR
 /// `KeyboardInterrupt` and `SystemExit` of the protocol.
 pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let stream = stream(object);
-    let result = flush_buffer(object, stream);
+    let result = flush_records(object, stream).and_then(|()| flush_buffer(object, stream));
     close::contain(object, result)
+}
+
+/// Has the pump of a TLS connection encrypt what was written.
+fn flush_records(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
+    let py = object.py();
+    let protocol = stream.with(py, |state| {
+        state.output.queued = false;
+        let records = state.input.delivery == Delivery::Records;
+        let protocol = state.protocol.as_ref().filter(|_| records);
+        protocol.map(|protocol| protocol.clone_ref(py))
+    })?;
+    match protocol {
+        None => Ok(()),
+        Some(protocol) => context::run(stream.context.bind(py), || tls::flush(protocol.bind(py))),
+    }
 }
 
 fn flush_buffer(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {

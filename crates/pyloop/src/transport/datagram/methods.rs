@@ -86,7 +86,7 @@ methods! {
         none(args)
     }
 
-    SetProtocol c"set_protocol" c"set_protocol($self, protocol, /)\n--\n\nHands everything that happens from now on to another protocol."
+    SetProtocol c"set_protocol" c"set_protocol($self, protocol)\n--\n\nHands everything that happens from now on to another protocol."
     |object, args| {
         let [protocol] = args.bind("set_protocol", ["protocol"], 1)?;
         let kept = required(protocol).to_owned().unbind();
