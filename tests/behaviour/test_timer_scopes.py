@@ -354,6 +354,32 @@ def test_a_locked_tick_runs_on_one_machine(loop: Loop) -> None:
     run(loop, main())
 
 
+def test_locks_that_end_within_an_interval_are_warned_of(loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
+    made = 0
+
+    class Short:
+        timeout = 0.01
+
+        def __init__(self, key: str) -> None:
+            nonlocal made
+            made += 1
+
+        async def acquire(self, blocking: bool = True) -> bool:
+            return True
+
+        async def release(self) -> None: ...
+
+    async def main() -> None:
+        async with TimerScope("owner", lambda fired: None) as scope:
+            scope.register_periodic("tick", 0.02, lock=Short)
+            await until(lambda: made >= 3)
+
+    run(loop, main())
+    warned = [record.getMessage() for record in caplog.records if record.name == "pyloop.timers"]
+    assert len(warned) == 1
+    assert "'tick': a tick may run twice" in warned[0]
+
+
 def test_locks_that_fail_or_hang_leave_other_timers_alone(loop: Loop, reports: list[dict[str, Any]]) -> None:
     def failing(key: str) -> Any:
         raise OSError("no server")

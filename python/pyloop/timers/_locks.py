@@ -40,6 +40,12 @@ def next_tick(interval: float, after: int | None, delay: float = 0.0) -> tuple[i
     return number, number * interval - wall + delay
 
 
+def ends_early(lock: Any, interval: float) -> bool:
+    """Whether a lock says, as redis-py's does, that it ends before a machine that asks late has found it taken."""
+    timeout = getattr(lock, "timeout", None)
+    return isinstance(timeout, (int, float)) and timeout < interval
+
+
 async def acquire(lock: Any, patience: float) -> bool:
     """Tries to get a lock; False if another has it.
 

@@ -35,6 +35,7 @@ class Timer:
         "schedule",
         "undelivered",
         "waiting",
+        "warned",
     )
 
     def __init__(self, registration: TimerRegistration, schedule: Schedule, context: contextvars.Context) -> None:
@@ -52,6 +53,8 @@ class Timer:
         # Of a periodic timer with a lock: the number of the next common tick, and of the one whose lock we have.
         self.number: int | None = None
         self.reserved: int | None = None
+        # It was said that its locks end too early.
+        self.warned = False
 
     @property
     def once(self) -> bool:
@@ -283,6 +286,9 @@ class Turns:
         key = name if timer.number is None else f"{name}/{timer.number}"
         try:
             lock = factory(key)
+            if not timer.once and not timer.warned and _locks.ends_early(lock, timer.schedule.interval):
+                timer.warned = True
+                _locks.logger.warning("%r ends within an interval of timer %r: a tick may run twice", lock, name)
             if await _locks.acquire(lock, patience):
                 return lock
         except (SystemExit, KeyboardInterrupt):
