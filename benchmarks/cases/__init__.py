@@ -1,9 +1,22 @@
 """Every case by name, in the order of the report, and the workloads that run inside one process."""
 
-from benchmarks.cases import datagrams, files, firing, idle, processes, scheduling, sockets, tasks, threads, timers, tls
+from benchmarks.cases import (
+    datagrams,
+    files,
+    firing,
+    idle,
+    processes,
+    scheduling,
+    services,
+    sockets,
+    tasks,
+    threads,
+    timers,
+    tls,
+)
 from benchmarks.model import Case, Workload
 
-_GROUPS = (scheduling, threads, tasks, timers, firing, idle, sockets, files, datagrams, processes, tls)
+_GROUPS = (scheduling, threads, tasks, timers, firing, idle, services, sockets, files, datagrams, processes, tls)
 
 CASES: dict[str, Case] = {case.name: case for group in _GROUPS for case in group.CASES}
 

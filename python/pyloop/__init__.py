@@ -12,6 +12,7 @@ from ._policy import EventLoopPolicy, install, uninstall
 from ._pyloop import Handle, StreamTransport, TimerHandle
 from ._run import new_event_loop, run
 from ._version import __version__
+from .timers import interval
 
 __all__ = (
     "EventLoopPolicy",
@@ -21,6 +22,7 @@ __all__ = (
     "TimerHandle",
     "__version__",
     "install",
+    "interval",
     "new_event_loop",
     "run",
     "uninstall",

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sys
 import time
 from asyncio import Handle, base_events, coroutines, format_helpers
+from traceback import StackSummary
 from typing import TYPE_CHECKING, Any
 
 from . import _compat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from traceback import StackSummary
 
     from ._loop import PyLoop
 
@@ -62,6 +62,10 @@ def check_callback(callback: Any, method: str) -> None:
 
 
 def creation_traceback() -> StackSummary:
-    """Where the caller of the loop's method stands."""
-    summary: StackSummary = format_helpers.extract_stack(sys._getframe(1))
+    """Where the caller of the loop's method stands; empty if it is native code on a thread without Python code."""
+    try:
+        caller = sys._getframe(1)
+    except ValueError:
+        return StackSummary()
+    summary: StackSummary = format_helpers.extract_stack(caller)
     return summary

@@ -15,11 +15,15 @@ from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
 from ._subprocesses import SubprocessMethods
 from ._tls import make_protocol, start_tls
+from .timers import MissedTick, PeriodicHandle, call_every
 
 if TYPE_CHECKING:
+    import contextvars
     import socket
     import ssl
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
+
+    from .timers._schedule import Seconds
 
 
 if sys.version_info < (3, 14):
@@ -120,6 +124,24 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
         self._debug = bool(enabled)
         if self.is_running():
             self.call_soon_threadsafe(self._set_coroutine_origin_tracking, self._debug)
+
+    def call_every(
+        self,
+        interval: Seconds,
+        callback: Callable[..., object],
+        *args: Any,
+        first: Seconds | None = None,
+        missed: MissedTick = MissedTick.BURST,
+        context: contextvars.Context | None = None,
+    ) -> PeriodicHandle:
+        """Arranges for callback(*args) to run every `interval` seconds, without drift: `pyloop.timers.call_every()`.
+
+        Raises:
+            InvalidRegistration: for an interval that is not positive, a first time that is negative, or NaN.
+            RuntimeError: if the loop is closed.
+        """
+        self._check_closed()
+        return call_every(interval, callback, *args, first=first, missed=missed, context=context, loop=self)
 
     # TLS: which side, and for how long.
 

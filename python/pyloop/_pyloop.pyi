@@ -6,14 +6,16 @@ import socket
 import ssl
 from asyncio import constants, events, transports
 from collections.abc import Callable, Coroutine, Generator, Iterable
-from typing import Any, Final, TypeAlias, TypeVar, final
+from typing import Any, Final, Literal, TypeAlias, TypeVar, final
 
 from typing_extensions import Self, TypeVarTuple, Unpack
 
 __all__ = [
     "DatagramTransport",
+    "DriverPort",
     "Handle",
     "LoopCore",
+    "ManagerHandle",
     "ReadPipeTransport",
     "SSLProtocol",
     "SSLTransport",
@@ -719,3 +721,62 @@ class LoopCore:
     ) -> None: ...
     def _pause_serving(self, sock: socket.socket) -> None: ...
     def _stop_serving(self, sock: socket.socket) -> None: ...
+
+@final
+class DriverPort:
+    """Deadlines that the driver attends for a loop that is not a `PyLoop`; `pyloop.timers` uses it."""
+
+    def __new__(cls) -> Self: ...
+    def fileno(self) -> int:
+        """Returns the descriptor that is readable when something is due."""
+
+    def arm(self, seconds: float) -> int:
+        """Has the driver tell in so many seconds, and not before; returns the number under which it will.
+
+        Raises:
+            OSError: if the system refuses the driver's thread.
+        """
+
+    def disarm(self, number: int) -> None:
+        """Lets go of a deadline; it may have been told already."""
+
+    def take_due(self) -> list[int]:
+        """Returns the numbers of what is due, in the order of the deadlines."""
+
+@final
+class ManagerHandle:
+    """The native half of `pyloop.timers.TimerManager`. Commands return True, False without a place, None if closed."""
+
+    def __new__(
+        cls, name: str, heartbeat_interval: float, command_buffer_size: int, event_buffer_size: int
+    ) -> Self: ...
+    def __len__(self) -> int: ...
+    def try_set(self, name: str, seconds: float) -> bool | None:
+        """Sets or replaces a timer."""
+
+    def try_cancel(self, name: str) -> bool | None:
+        """Cancels a timer."""
+
+    def try_cancel_all(self) -> bool | None:
+        """Cancels all timers."""
+
+    def try_shutdown(self) -> bool | None:
+        """Ends the manager after the commands before."""
+
+    def stop(self) -> None:
+        """Ends the manager without waiting for a place."""
+
+    def try_recv(self) -> str | Literal[False] | None:
+        """Returns the name of a timer that has expired; None if there is none, False if there will be none."""
+
+    def event_arrives(self) -> asyncio.Future[None]:
+        """Awaits an event, or the end."""
+
+    def tell_next_receiver(self) -> None:
+        """Has another receiver look, in place of one that has given up."""
+
+    def place_is_free(self) -> asyncio.Future[None]:
+        """Awaits a place in the command buffer, or the end."""
+
+    def is_closed(self) -> bool:
+        """Returns whether commands are refused."""

@@ -8,6 +8,7 @@
 //! | `tls` | TLS over them, or over any other transport |
 //! | `py` | CPython underneath PyO3 |
 //! | `sys` | socket system calls |
+//! | `timers_api` | timer managers, and the driver for loops that are not ours |
 //! | `clock` | seconds and nanoseconds |
 //!
 //! The algorithms are in the crates `engine`, `timers` and `reactor`, which do not know Python.
@@ -17,6 +18,7 @@ mod core;
 mod py;
 mod sockets;
 mod sys;
+mod timers_api;
 mod tls;
 mod transport;
 
@@ -28,6 +30,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     py::context::discover(module.py())?;
     py::handle_type::register(module)?;
     transport::register(module)?;
+    timers_api::register(module)?;
     transport::datagram::register(module)?;
     tls::register(module)?;
     module.add_class::<core::LoopCore>()?;

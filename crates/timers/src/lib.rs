@@ -60,3 +60,8 @@ pub use shard::Shard;
 #[cfg(all(feature = "services", not(loom)))]
 pub use sleep::{Sleep, sleep, sleep_until};
 pub use wheel::{Alarm, Wheel};
+
+/// The programs of the guide are tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../../docs/guide/timers-in-rust.md")]
+struct Guide;

@@ -13,14 +13,10 @@
 //! That is why cancelling and replacing are final: an event whose timer is no longer the living one of its name is dropped when
 //! it would be received.
 
-#![expect(
-    clippy::mutable_key_type,
-    reason = "a timer is hashed by its name, which does not change; its node does"
-)]
-
 mod command;
 mod events;
 mod handle;
+mod living;
 mod shared;
 mod timer;
 mod work;

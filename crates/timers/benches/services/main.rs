@@ -1,7 +1,9 @@
 //! Named timers and sleeps against `tokio::time` and `tokio_util::time::DelayQueue`, in one run.
 //!
 //! `cargo bench -p pyloop-timers --bench services [-- FILTER]`. Rounds of all cases alternate, because neighbours on a shared
-//! machine come and go. Names are strings in all cases: a queue without names gets a map from them to its keys.
+//! machine come and go. Names are strings in all cases: a queue without names gets a map from them to its keys. A manager is a
+//! service with handles for any thread; its equal is a queue behind a channel. The structures without handles, which a single
+//! task must own, are there as the floor.
 #![expect(
     clippy::print_stdout,
     reason = "the report is the purpose of a benchmark"

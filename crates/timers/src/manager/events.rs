@@ -1,12 +1,11 @@
 //! What a manager tells, and the way from the shard through the event buffer to the receiver.
 
-use std::collections::HashSet;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use super::living::Living;
 use super::shared::{Shared, State};
-use super::timer::{ByName, Timer};
 use crate::attend::Attended;
 use crate::node::{Deadline, NEVER};
 use crate::{clock, driver};
@@ -68,11 +67,11 @@ impl Shared {
                 }
                 break None;
             };
-            match state.living.take(timer.name.as_str()) {
-                Some(living) if Arc::ptr_eq(&living.0, &timer) => break Some((timer, living)),
+            match state.living.take(&timer.name) {
+                Some(living) if Arc::ptr_eq(&living, &timer) => break Some((timer, living)),
                 Some(newer) => {
                     // The event is of an earlier incarnation: the newer one stays.
-                    state.living.insert(newer);
+                    state.living.replace(newer);
                     stale.push(timer);
                 }
                 None => stale.push(timer),
@@ -101,6 +100,12 @@ impl Shared {
             None if closed => Err(TryRecvError::Closed),
             None => Err(TryRecvError::Empty),
         }
+    }
+
+    /// Whether there is something in the event buffer, valid or not, or nothing will come any more.
+    pub(super) fn has_arrivals(&self) -> bool {
+        let state = self.state.lock();
+        state.closed || !state.buffer.is_empty()
     }
 
     /// Fills a buffer again that was full and is half empty; whether the driver is to attend the shard again.
@@ -146,26 +151,17 @@ impl Shared {
     /// Closes the event buffer behind what is due now, whether there is room for it or not.
     ///
     /// Returns what has lived so far, to be dropped with the state unlocked.
-    pub(super) fn close_events(&self, state: &mut State) -> HashSet<ByName> {
+    pub(super) fn close_events(&self, state: &mut State) -> Living {
         let mut out = Vec::new();
         self.shard.expire(clock::now(), &mut out);
         let living = std::mem::take(&mut state.living);
-        let valid = |timer: &Arc<Timer>| {
-            living
-                .get(timer.name.as_str())
-                .is_some_and(|found| Arc::ptr_eq(&found.0, timer))
-        };
         let buffer = std::mem::take(&mut state.buffer);
         state.buffer = buffer
             .into_iter()
             .chain(out.into_iter().map(|held| held.0))
-            .filter(valid)
+            .filter(|timer| living.has(timer))
             .collect();
-        state.living = state
-            .buffer
-            .iter()
-            .map(|timer| ByName(Arc::clone(timer)))
-            .collect();
+        state.living = state.buffer.iter().collect();
         state.closed = true;
         self.full.store(false, Ordering::Release);
         living

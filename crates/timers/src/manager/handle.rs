@@ -114,6 +114,12 @@ impl TimerHandle {
     /// [`CommandError::Closed`], [`CommandError::EmptyName`].
     pub async fn send(&self, command: TimerCommand) -> Result<(), CommandError> {
         let command = command.checked()?;
+        // A sender that always finds a place lets its neighbours run now and then.
+        task::consume_budget().await;
+        // A place that is free has nobody waiting for it, and is taken without the machinery of waiting.
+        if let Ok(place) = self.shared.places.try_acquire() {
+            return self.shared.accept(place, command);
+        }
         match self.shared.places.acquire().await {
             Ok(place) => self.shared.accept(place, command),
             Err(_closed) => Err(CommandError::Closed(command)),
@@ -167,6 +173,31 @@ impl TimerHandle {
     /// [`TryRecvError::Empty`], [`TryRecvError::Closed`].
     pub fn try_recv_event(&self) -> Result<TimerEvent, TryRecvError> {
         self.shared.take_event()
+    }
+
+    /// Waits until there may be an event to take without waiting, or the manager is closed. Takes nothing.
+    ///
+    /// For bridges to other languages, whose calls can be given up after this has returned: such a caller that does not take
+    /// the event then must call [`TimerHandle::tell_next_receiver`].
+    pub async fn event_arrives(&self) {
+        loop {
+            let mut arrival = pin!(self.shared.arrivals.notified());
+            arrival.as_mut().enable();
+            if self.shared.has_arrivals() {
+                return;
+            }
+            arrival.await;
+        }
+    }
+
+    /// Has another receiver that waits look for events.
+    pub fn tell_next_receiver(&self) {
+        self.shared.arrivals.notify_one();
+    }
+
+    /// Waits until there may be a place in the command buffer, or the manager is closed. Takes nothing.
+    pub async fn place_is_free(&self) {
+        drop(self.shared.places.acquire().await);
     }
 
     /// The number of timers that are set, those included whose event waits to be received.

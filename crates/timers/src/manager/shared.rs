@@ -1,6 +1,6 @@
 //! What the handles, the manager's task and the driver share.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -10,7 +10,8 @@ use tokio::sync::{Notify, Semaphore, SemaphorePermit};
 use tracing::Span;
 
 use super::command::{CommandError, TimerCommand};
-use super::timer::{ByName, Held, Timer};
+use super::living::Living;
+use super::timer::{Held, Timer};
 use crate::attend::Attendance;
 use crate::clock;
 use crate::node::Node;
@@ -44,7 +45,7 @@ pub(super) struct Shared {
 #[derive(Default)]
 pub(super) struct State {
     /// The timers that commands have set and not cancelled, until their event is received.
-    pub(super) living: HashSet<ByName>,
+    pub(super) living: Living,
     /// The command buffer.
     pub(super) steps: Vec<Step>,
     /// The event buffer, in the order of expiry. An event is valid if its timer is still among the living.
@@ -65,7 +66,7 @@ pub(super) enum Step {
     /// A timer to take out, if there was one.
     Remove(Option<Arc<Timer>>),
     /// All timers that have been set so far.
-    Clear(HashSet<ByName>),
+    Clear(Living),
     Shutdown,
 }
 
@@ -106,7 +107,7 @@ impl Shared {
             TimerCommand::Set { name, duration } => self.accept_set(place, name, duration),
             TimerCommand::Cancel { name } => {
                 let found = self.with_open(place, |state| {
-                    let found = state.living.take(name.as_str()).map(|living| living.0);
+                    let found = state.living.take(&name);
                     if let Some(timer) = &found {
                         timer.node.cancel();
                     }
@@ -141,8 +142,7 @@ impl Shared {
             name,
         });
         let accepted = self.with_open(place, |state| {
-            let replaced = state.living.replace(ByName(Arc::clone(&timer)));
-            let replaced = replaced.map(|living| living.0);
+            let replaced = state.living.replace(Arc::clone(&timer));
             if let Some(old) = &replaced {
                 old.node.cancel();
             }

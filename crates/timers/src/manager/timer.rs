@@ -1,7 +1,5 @@
-//! One timer of a manager, and the set of the living ones by name.
+//! One timer of a manager.
 
-use std::borrow::Borrow;
-use std::hash::{Hash, Hasher};
 use std::sync::Arc;
 
 use crate::node::{Deadline, Entry, Node};
@@ -27,27 +25,3 @@ impl Entry for Held {
         self.0.deadline
     }
 }
-
-/// A timer as an element of a set: equal by name. The name is stored once, in the timer.
-#[derive(Debug)]
-pub(super) struct ByName(pub(super) Arc<Timer>);
-
-impl Borrow<str> for ByName {
-    fn borrow(&self) -> &str {
-        &self.0.name
-    }
-}
-
-impl Hash for ByName {
-    fn hash<H: Hasher>(&self, state: &mut H) {
-        self.0.name.hash(state);
-    }
-}
-
-impl PartialEq for ByName {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl Eq for ByName {}

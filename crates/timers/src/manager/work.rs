@@ -1,6 +1,6 @@
 //! The manager's task: carries out commands, and ends the manager.
 
-use std::collections::{HashSet, VecDeque, hash_set};
+use std::collections::{VecDeque, hash_set};
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,9 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 use super::handle::TimerHandle;
+use super::living::{ByName, Living};
 use super::shared::{Shared, Step};
-use super::timer::{ByName, Held};
+use super::timer::Held;
 use crate::driver;
 
 /// So many cancelled timers are freed before the task looks at its commands again: some 100 us.
@@ -234,7 +235,7 @@ struct Debris {
 }
 
 impl Debris {
-    fn add(&mut self, living: HashSet<ByName>, entries: Vec<Held>) {
+    fn add(&mut self, living: Living, entries: Vec<Held>) {
         self.names.push_back(living.into_iter());
         self.entries.push_back(entries.into_iter());
     }

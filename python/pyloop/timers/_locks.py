@@ -1,0 +1,85 @@
+"""Ticks that several machines share: which one runs a tick.
+
+All machines count ticks from the epoch of the wall clock, so that a tick has the same number everywhere. They ask for
+the lock of a tick well before it is due, and whoever gets it keeps it until the tick after is due. A machine whose
+clock is less than half an interval off so finds the lock taken, or comes too late to use it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+import math
+import time
+from typing import Any
+
+logger = logging.getLogger("pyloop.timers")
+
+# The longest time, in seconds, that a lock may take to answer; shorter for intervals of less than twice that.
+MOST_PATIENCE = 5.0
+# How far ahead of a tick, as a part of the interval, asking for its lock begins at the latest. Half an interval ahead
+# it must be there.
+LEAD = 0.75
+# How long the lock of a timer that fires once is kept, in seconds: longer than clocks of machines are apart.
+KEPT_ONCE = 60.0
+
+
+def next_tick(interval: float, after: int | None, delay: float = 0.0) -> tuple[int, float]:
+    """The number of the next common tick, and the seconds until then.
+
+    Args:
+        interval: Seconds between two ticks.
+        after: The number of the last tick; it does not come again, whatever the wall clock says.
+        delay: Seconds that have to pass before.
+    """
+    wall = time.time() + delay
+    number = math.floor(wall / interval) + 1
+    if after is not None:
+        number = max(number, after + 1)
+    return number, number * interval - wall + delay
+
+
+def ends_early(lock: Any, interval: float) -> bool:
+    """Whether a lock says, as redis-py's does, that it ends before a machine that asks late has found it taken."""
+    timeout = getattr(lock, "timeout", None)
+    return isinstance(timeout, (int, float)) and timeout < interval
+
+
+async def acquire(lock: Any, patience: float) -> bool:
+    """Tries to get a lock; False if another has it.
+
+    Understands `acquire(blocking=False)`, as redis-py has it, `acquire()` alone, and asynchronous context managers,
+    whose `__aenter__` returns False for a lock that another has. Where trying cannot be told from waiting, waiting too
+    long means that another has it.
+
+    Raises:
+        TimeoutError: if a lock that was asked not to wait does not answer.
+    """
+    entering = getattr(lock, "acquire", None)
+    if entering is not None and "blocking" in _parameters(entering):
+        return await asyncio.wait_for(entering(blocking=False), patience) is not False
+    attempt = type(lock).__aenter__(lock) if entering is None else entering()
+    try:
+        return await asyncio.wait_for(attempt, patience) is not False
+    except asyncio.TimeoutError:
+        logger.info("%r was not to be had within %s s", lock, patience)
+        return False
+
+
+async def release(lock: Any) -> None:
+    """Gives a lock back."""
+    leaving = getattr(lock, "release", None)
+    try:
+        outcome = type(lock).__aexit__(lock, None, None, None) if leaving is None else leaving()
+        if inspect.isawaitable(outcome):
+            await outcome
+    except Exception:  # It has expired, or its connection is gone: both have given it back
+        logger.debug("%r could not be released", lock, exc_info=True)
+
+
+def _parameters(function: Any) -> tuple[str, ...]:
+    try:
+        return tuple(inspect.signature(function).parameters)
+    except (TypeError, ValueError):  # Some functions written in C do not tell.
+        return ()

@@ -1,0 +1,303 @@
+"""What happens to the timers of a scope: their turns in the wheel, at the mailbox, with their locks."""
+
+from __future__ import annotations
+
+import asyncio
+import collections
+import contextvars
+import math
+from typing import TYPE_CHECKING, Any
+
+from . import _locks
+from ._alarms import Alarm, alarm_at
+from ._errors import NotAttached, TimerNotFound
+from ._mailbox import QueueMailbox, mailbox_of
+from ._messages import TimerFired, TimerRegistration
+from ._schedule import Schedule
+
+if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
+    from ._messages import LockFactory
+
+
+class Timer:
+    """A registered timer. Unregistered, it is `dead`: nothing of it is handed over any more."""
+
+    __slots__ = (
+        "alarm",
+        "context",
+        "dead",
+        "number",
+        "registration",
+        "remaining",
+        "reserved",
+        "schedule",
+        "undelivered",
+        "waiting",
+        "warned",
+    )
+
+    def __init__(self, registration: TimerRegistration, schedule: Schedule, context: contextvars.Context) -> None:
+        self.registration = registration
+        self.schedule = schedule
+        self.context = context
+        self.alarm: Alarm | None = None
+        self.dead = False
+        # Seconds until the next firing, of a paused timer; None of one that is not paused.
+        self.remaining: float | None = None
+        # In the scope's ready queue.
+        self.waiting = False
+        # What waits for a lock or for room in a queue, and can still be called off.
+        self.undelivered: asyncio.Task[None] | None = None
+        # Of a periodic timer with a lock: the number of the next common tick, and of the one whose lock we have.
+        self.number: int | None = None
+        self.reserved: int | None = None
+        # It was said that its locks end too early.
+        self.warned = False
+
+    @property
+    def once(self) -> bool:
+        return self.registration.interval is None
+
+    def call_off(self) -> None:
+        """Forgets the turn that has begun."""
+        self.waiting = False
+        self.reserved = None
+        if self.alarm is not None:
+            self.alarm.cancel()
+            self.alarm = None
+        if self.undelivered is not None:
+            self.undelivered.cancel()
+            self.undelivered = None
+
+
+class Turns:
+    """The timers of a scope, without what its owner sees."""
+
+    def __init__(self, owner: Any, mailbox: Any) -> None:
+        self._owner = owner
+        self._mailbox = mailbox_of(mailbox)
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._timers: dict[str, Timer] = {}
+        # Due timers for the iterator, and who waits for them.
+        self._ready: collections.deque[Timer] = collections.deque()
+        self._receivers: collections.deque[asyncio.Future[None]] = collections.deque()
+        # Tasks that hold a lock until its tick is over, or run an owner's coroutine: referred to here alone.
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def _attached(self) -> asyncio.AbstractEventLoop:
+        if self._loop is None:
+            raise NotAttached(f"the timer scope of {self._owner!r} is not attached")
+        return self._loop
+
+    def _find(self, name: str) -> Timer:
+        self._attached()
+        try:
+            return self._timers[name]
+        except KeyError:
+            raise TimerNotFound(f"there is no timer {name!r}") from None
+
+    def _wake_receivers(self) -> None:
+        while self._receivers:
+            receiver = self._receivers.popleft()
+            if not receiver.done():
+                receiver.set_result(None)
+
+    def _call_off(self, timer: Timer) -> None:
+        if timer.waiting:
+            self._ready.remove(timer)
+        timer.call_off()
+
+    def _drop(self, timer: Timer) -> None:
+        timer.dead = True
+        self._call_off(timer)
+
+    def _drop_all(self) -> None:
+        timers, self._timers = self._timers, {}
+        for timer in timers.values():
+            self._drop(timer)
+
+    def _align(self, timer: Timer, delay: float) -> None:
+        """Moves a timer with a lock to the next tick that all machines have in common, and that can be reserved."""
+        if timer.registration.lock is None or timer.once:
+            return
+        interval = timer.schedule.interval
+        delay = max(delay, interval * _locks.LEAD)
+        timer.number, wait = _locks.next_tick(interval, timer.number, delay)
+        timer.schedule.move_to(self._attached().time() + wait)
+
+    def _arm(self, timer: Timer) -> None:
+        """Waits for a timer's next turn, unless there is none."""
+        if timer.dead or timer.remaining is not None or timer.alarm is not None or self._loop is None:
+            return
+        if timer.schedule.next == math.inf:
+            return  # It was its only one.
+        timer.alarm = alarm_at(self._loop, timer.schedule.next, lambda: self._due(timer))
+        if timer.registration.lock is not None and not timer.once and timer.reserved is None:
+            self._begin(timer, self._reserve(timer, timer.registration.lock))
+
+    def _message(self, timer: Timer) -> TimerFired:
+        """What a due timer has to say now."""
+        now, registration, schedule = self._attached().time(), timer.registration, timer.schedule
+        return TimerFired(
+            self._owner, registration.name, schedule.next, now, schedule.sequence, registration.callback_data
+        )
+
+    def _move_on(self, timer: Timer) -> None:
+        """The present turn of a due timer is over; one that fires once leaves the scope."""
+        timer.schedule.take(self._attached().time())
+        if timer.once:
+            timer.dead = True
+            self._timers.pop(timer.registration.name, None)
+        else:
+            self._align(timer, 0.0)
+
+    def _take(self, timer: Timer) -> TimerFired:
+        fired = self._message(timer)
+        self._move_on(timer)
+        return fired
+
+    def _due(self, timer: Timer) -> None:
+        timer.alarm = None
+        loop = self._loop
+        if timer.dead or timer.remaining is not None or loop is None:
+            return
+        mailbox = self._mailbox
+        if loop.time() < timer.schedule.next:
+            self._arm(timer)  # The loop's clock is coarser than what it waits with.
+        elif timer.registration.lock is not None:
+            self._due_with_lock(timer, timer.registration.lock)
+        elif mailbox is None:
+            self._make_ready(timer)
+        elif mailbox.has_room():
+            self._deliver(timer)
+        elif isinstance(mailbox, QueueMailbox) and mailbox.is_bounded():
+            self._begin(timer, self._put(timer, mailbox))
+        else:
+            # Nobody reads, and nobody will tell when somebody does. The tick is late; what follows is the policy's.
+            self._look_again(timer)
+
+    def _make_ready(self, timer: Timer) -> None:
+        timer.waiting = True
+        self._ready.append(timer)
+        self._wake_receivers()
+
+    def _look_again(self, timer: Timer) -> None:
+        loop = self._attached()
+        pause = 1.0 if timer.once else timer.schedule.interval
+        timer.alarm = alarm_at(loop, loop.time() + pause, lambda: self._due(timer))
+
+    def _begin(self, timer: Timer, work: Coroutine[Any, Any, None]) -> None:
+        timer.undelivered = self._keep(timer.context.run(self._attached().create_task, work))
+
+    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _deliver(self, timer: Timer) -> None:
+        """Hands a due timer over to the mailbox, and waits for its next turn."""
+        loop, mailbox = self._attached(), self._mailbox
+        assert mailbox is not None
+        fired = self._take(timer)
+        try:
+            rest = timer.context.run(mailbox.deliver, fired)
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except BaseException as error:  # noqa: BLE001 - reported; the timers go on
+            self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
+            rest = None
+        if rest is None:
+            self._arm(timer)
+            return
+
+        async def finish() -> None:
+            try:
+                await rest
+            except (SystemExit, KeyboardInterrupt):
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
+            finally:
+                # The coroutine is the owner's: pausing and unregistering leave it alone.
+                self._arm(timer)
+
+        self._keep(timer.context.run(loop.create_task, finish()))
+
+    async def _put(self, timer: Timer, mailbox: QueueMailbox) -> None:
+        """Waits for room in a queue. The tick is over, and late, when there was."""
+        await mailbox.put(self._message(timer))
+        timer.undelivered = None
+        self._move_on(timer)
+        self._arm(timer)
+
+    # With a lock. A periodic timer asks for the lock of a tick one interval ahead, and must have it half an interval
+    # ahead: a lock that ends with its holder could otherwise be had again by a machine that comes late, after the
+    # holder has run the tick and died.
+
+    def _due_with_lock(self, timer: Timer, factory: LockFactory) -> None:
+        if timer.once:
+            self._begin(timer, self._run_once(timer, factory))
+            return
+        reserved = timer.reserved is not None and timer.reserved == timer.number
+        timer.call_off()
+        self._settle(timer, reserved)
+
+    def _settle(self, timer: Timer, ours: bool) -> None:
+        """Hands a tick over, or leaves it out: another machine has it, or the owner does not read."""
+        mailbox = self._mailbox
+        if not ours or (mailbox is not None and not mailbox.has_room()):
+            self._move_on(timer)
+            self._arm(timer)
+        elif mailbox is None:
+            self._make_ready(timer)
+        else:
+            self._deliver(timer)
+
+    async def _reserve(self, timer: Timer, factory: LockFactory) -> None:
+        loop, interval, due = self._attached(), timer.schedule.interval, timer.schedule.next
+        latest = due - interval / 2
+        lock = await self._try_lock(loop, timer, factory, min(_locks.MOST_PATIENCE, latest - loop.time()))
+        timer.undelivered = None
+        if lock is not None:
+            loop.call_at(due + interval, self._give_back, loop, lock)
+            if loop.time() <= latest:
+                timer.reserved = timer.number
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop, lock: Any) -> None:
+        # By a timer and not by a task that sleeps: a program that ends before leaves it to the lock's own time-out.
+        self._keep(loop.create_task(_locks.release(lock)))
+
+    async def _run_once(self, timer: Timer, factory: LockFactory) -> None:
+        loop = self._attached()
+        lock = await self._try_lock(loop, timer, factory, _locks.MOST_PATIENCE)
+        # From here on nothing is called off.
+        timer.undelivered = None
+        if lock is not None:
+            loop.call_later(_locks.KEPT_ONCE, self._give_back, loop, lock)
+        self._settle(timer, lock is not None)
+
+    async def _try_lock(
+        self, loop: asyncio.AbstractEventLoop, timer: Timer, factory: LockFactory, patience: float
+    ) -> Any:
+        """The lock of the next tick; None if another machine has it, or if it fails."""
+        name = timer.registration.name
+        key = name if timer.number is None else f"{name}/{timer.number}"
+        try:
+            lock = factory(key)
+            if not timer.once and not timer.warned and _locks.ends_early(lock, timer.schedule.interval):
+                timer.warned = True
+                _locks.logger.warning("%r ends within an interval of timer %r: a tick may run twice", lock, name)
+            if await _locks.acquire(lock, patience):
+                return lock
+        except (SystemExit, KeyboardInterrupt):
+            raise
+        except Exception as error:  # noqa: BLE001 - the tick is left out, the timers go on
+            self._report(loop, timer, "The lock of a timer failed", error)
+        return None
+
+    def _report(self, loop: asyncio.AbstractEventLoop, timer: Timer, message: str, error: BaseException) -> None:
+        loop.call_exception_handler(
+            {"message": message, "exception": error, "timer": timer.registration.name, "scope": self}
+        )
