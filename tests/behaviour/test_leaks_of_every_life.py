@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from certificates import Authority
 
 from .support import PATIENCE, Loop, LoopFactory, Recorder, free_port, open_descriptors, run, socket_pair
 
@@ -312,8 +313,7 @@ async def no_such_program(loop: Loop) -> None:
 
 @pytest.fixture(scope="module")
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
-    authority = trustme.CA()
+    authority = Authority()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
