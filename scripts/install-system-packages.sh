@@ -5,6 +5,8 @@
 #
 # build-essential     the linker and C compiler that cargo calls
 # xz-utils            unpacks sources
+# openssl             makes the certificates of the tests of TLS
+# strace              counts the system calls that some tests are about
 # lib*-dev, uuid-dev  the modules of a CPython that is built from source: ssl, ctypes, zlib, bz2, lzma, sqlite3, readline, uuid
 #
 # and with --servers, for tests/frameworks, which start servers of their own from them and skip what is missing:
@@ -13,7 +15,7 @@
 # redis-server        redis-py's server
 set -euo pipefail
 
-packages=(build-essential xz-utils libssl-dev libffi-dev zlib1g-dev libbz2-dev liblzma-dev libsqlite3-dev libreadline-dev uuid-dev)
+packages=(build-essential xz-utils openssl strace libssl-dev libffi-dev zlib1g-dev libbz2-dev liblzma-dev libsqlite3-dev libreadline-dev uuid-dev)
 case "${1:-}" in
     --servers) packages+=(postgresql redis-server) ;;
     "") ;;

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from asyncio import constants, sslproto
+from asyncio import StreamReaderProtocol, constants, protocols, sslproto
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
@@ -143,18 +143,40 @@ async def start_tls(
     # Nothing is to arrive before the handshake has begun.
     transport.pause_reading()
     transport.set_protocol(tls)
-    begin = loop.call_soon(tls.connection_made, transport)
-    resume = loop.call_soon(transport.resume_reading)
+    steps = [loop.call_soon(tls.connection_made, transport)]
+    if server_side and (early := _take_unread(protocol)):
+        steps.append(loop.call_soon(_feed, tls, early))
+    steps.append(loop.call_soon(transport.resume_reading))
     try:
         await waiter
     except BaseException:
         transport.close()
-        begin.cancel()
-        resume.cancel()
+        for step in steps:
+            step.cancel()
         # The waiter holds the exception, whose traceback holds this frame: let no cycle keep the transport.
         del waiter
         raise
     return tls._app_transport
+
+
+def _take_unread(protocol: Any) -> bytes:
+    """Takes from a stream's reader what arrived before `start_tls`: the greeting of a client that did not wait.
+
+    It must not stay there either way: what came in the clear would be read as if it had come encrypted.
+    """
+    reader = getattr(protocol, "_stream_reader", None) if isinstance(protocol, StreamReaderProtocol) else None
+    if reader is None:
+        return b""
+    unread = bytes(reader._buffer)
+    reader._buffer.clear()
+    return unread
+
+
+def _feed(protocol: Any, data: bytes) -> None:
+    if isinstance(protocol, protocols.BufferedProtocol):
+        protocols._feed_data_to_buffered_proto(protocol, data)  # type: ignore[attr-defined]
+    else:
+        protocol.data_received(data)
 
 
 def flow_limits(high: int | None, low: int | None, kibibytes: int) -> tuple[int, int]:

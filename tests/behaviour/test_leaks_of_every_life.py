@@ -20,6 +20,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from certificates import Authority
 
 from .support import PATIENCE, Loop, LoopFactory, Recorder, free_port, open_descriptors, run, socket_pair
 
@@ -45,6 +46,7 @@ async def until(condition: Callable[[], object], what: str = "the condition") ->
         await asyncio.sleep(0)
 
 
+# Classes are made once: free-threaded 3.13 keeps every class forever that is made after the first thread was started.
 class Client(Recorder):
     pass
 
@@ -204,16 +206,17 @@ def raising(method: str) -> Life:
     return raises
 
 
+class Refusing(asyncio.BufferedProtocol):
+    ended = False
+
+    def get_buffer(self, sizehint: int) -> Any:
+        return b"not writable"
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.ended = True
+
+
 async def a_buffer_that_is_refused(loop: Loop) -> None:
-    class Refusing(asyncio.BufferedProtocol):
-        ended = False
-
-        def get_buffer(self, sizehint: int) -> Any:
-            return b"not writable"
-
-        def connection_lost(self, exc: BaseException | None) -> None:
-            self.ended = True
-
     protocol = Refusing()
     ours, theirs = socket_pair()
     with theirs:
@@ -225,17 +228,18 @@ async def a_buffer_that_is_refused(loop: Loop) -> None:
 DATAGRAM_PORT = free_port()
 
 
+class Hearing(asyncio.DatagramProtocol):
+    heard = b""
+    ended = False
+
+    def datagram_received(self, data: bytes, addr: Any) -> None:
+        self.heard = data
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.ended = True
+
+
 async def datagrams(loop: Loop) -> None:
-    class Hearing(asyncio.DatagramProtocol):
-        heard = b""
-        ended = False
-
-        def datagram_received(self, data: bytes, addr: Any) -> None:
-            self.heard = data
-
-        def connection_lost(self, exc: BaseException | None) -> None:
-            self.ended = True
-
     # One address for all lives: pyloop keeps the tuples of a thousand addresses.
     transport, protocol = await loop.create_datagram_endpoint(Hearing, (LONELY, DATAGRAM_PORT))
     transport.sendto(b"to oneself", transport.get_extra_info("sockname"))
@@ -244,17 +248,18 @@ async def datagrams(loop: Loop) -> None:
     await until(lambda: protocol.ended)
 
 
+class Failing(asyncio.DatagramProtocol):
+    error: BaseException | None = None
+    ended = False
+
+    def error_received(self, exc: BaseException) -> None:
+        self.error = exc
+
+    def connection_lost(self, exc: BaseException | None) -> None:
+        self.ended = True
+
+
 async def datagrams_that_nobody_hears(loop: Loop) -> None:
-    class Failing(asyncio.DatagramProtocol):
-        error: BaseException | None = None
-        ended = False
-
-        def error_received(self, exc: BaseException) -> None:
-            self.error = exc
-
-        def connection_lost(self, exc: BaseException | None) -> None:
-            self.ended = True
-
     transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=(LONELY, UNUSED_PORT))
     transport.sendto(b"anybody?")
     await until(lambda: protocol.error is not None)
@@ -314,8 +319,7 @@ async def no_such_program(loop: Loop) -> None:
 
 @pytest.fixture(scope="module")
 def contexts() -> tuple[ssl.SSLContext, ssl.SSLContext]:
-    trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
-    authority = trustme.CA()
+    authority = Authority()
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(server)
     client = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
@@ -414,8 +418,8 @@ TLS: list[TlsLife] = [
     tls_peer_gone_in_the_handshake,
 ]
 
-# Starting a program takes long on a busy machine.
-FEWER = {"a_child_that_exits": 150, "a_child_that_is_killed": 150}
+# Starting a program takes long on a busy machine. So does collecting garbage, which free-threaded builds do in full.
+FEWER = {"a_child_that_exits": 150, "a_child_that_is_killed": 150, "forgotten": 300}
 
 debug_and_release = pytest.mark.parametrize("debug", [False, True], ids=["release", "debug"])
 
@@ -461,15 +465,17 @@ def leaves_nothing(loop: Loop, life: Callable[[], Awaitable[None]], repetitions:
     assert threads <= 0
     if is_free_threaded() and type(loop).__module__.startswith("asyncio"):
         return  # asyncio's own loop keeps a few hundred bytes per broken connection there; pyloop is held to the bound.
-    # A transport or protocol that stayed would be several blocks of memory per life.
-    assert grown < max(repetitions // 4, 200)
+    # A transport or protocol that stayed would be several blocks of memory per life. Free-threaded builds free some
+    # of it late, when all threads are known to be done with it.
+    share = 2 if is_free_threaded() else 4
+    assert grown < max(repetitions // share, 200)
 
 
 @debug_and_release
 @named(STREAMS)
 def test_a_thousand_streams_leave_nothing(loop: Loop, life: Life, debug: bool) -> None:
     loop.set_debug(debug)
-    leaves_nothing(loop, lambda: life(loop), REPETITIONS)
+    leaves_nothing(loop, lambda: life(loop), FEWER.get(life.__name__, REPETITIONS))  # type: ignore[attr-defined]
 
 
 @debug_and_release

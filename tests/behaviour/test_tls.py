@@ -154,6 +154,55 @@ def test_start_tls_of_streams(loop: Loop, contexts: Contexts) -> None:
     run(loop, main())
 
 
+@pytest.mark.pyloop_only("asyncio leaves the greeting with the reader until 3.14, and the handshake never ends")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls is new in CPython 3.11")
+def test_a_greeting_that_was_read_before_start_tls_counts(loop: Loop, contexts: Contexts) -> None:
+    async def main() -> None:
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await until(lambda: reader._buffer)  # type: ignore[attr-defined]
+            await writer.start_tls(contexts.server)
+            writer.write(await reader.readline())
+            await writer.drain()
+            writer.close()
+            await writer.wait_closed()
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname())
+        await writer.start_tls(contexts.client, server_hostname="localhost")
+        writer.write(b"secret\n")
+        assert await reader.readline() == b"secret\n"
+        writer.close()
+        await writer.wait_closed()
+        server.close()
+        await server.wait_closed()
+        await turns(5)
+
+    run(loop, main())
+
+
+@pytest.mark.pyloop_only("asyncio leaves it with the reader until 3.14")
+@pytest.mark.skipif(sys.version_info < (3, 11), reason="StreamWriter.start_tls is new in CPython 3.11")
+def test_what_came_in_the_clear_is_not_read_as_if_encrypted(loop: Loop, contexts: Contexts) -> None:
+    async def main() -> None:
+        ended: asyncio.Future[bytes] = loop.create_future()
+
+        async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            assert await reader.readline() == b"STARTTLS\n"
+            with pytest.raises(ssl.SSLError):
+                await writer.start_tls(contexts.server)
+            ended.set_result(bytes(reader._buffer))  # type: ignore[attr-defined]
+
+        server = await asyncio.start_server(serve, "127.0.0.1", 0)
+        with socket.create_connection(server.sockets[0].getsockname()) as peer:
+            peer.send(b"STARTTLS\nan order of somebody in between\n")
+            assert await ended == b""
+        server.close()
+        await server.wait_closed()
+        await turns(5)
+
+    run(loop, main())
+
+
 def test_a_certificate_of_an_unknown_authority_is_refused(loop: Loop, contexts: Contexts, reports: list[Any]) -> None:
     async def main() -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=contexts.server)

@@ -1,30 +1,26 @@
 """Whatever arrives instead of what should, a TLS connection ends in one of the ways it may, and nothing else happens.
 
 Each case takes a good conversation and damages what the peer sends: bytes changed, cut out, doubled, cut off, random.
-The seed of a failing case is in its message; `PYLOOP_FUZZ_SECONDS` sets for how long to look (2 s each unless set).
+The seed of a failing case is in its message; `PYLOOP_FUZZ_SECONDS` sets for how long to look.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import random
 import ssl
 import sys
-import time
 from typing import Any
 
 import pytest
 
+from .fuzzing import SECONDS, seeds
 from .support import Loop, Recorder, run, socket_pair, until
 from .tls_support import Contexts, Peer, connection, make_contexts
 
 if sys.version_info < (3, 11):
     # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
     pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
-
-SECONDS = float(os.environ.get("PYLOOP_FUZZ_SECONDS", "2"))
-CASES = 2000  # of one run at most
 
 
 @pytest.fixture(scope="module")
@@ -63,14 +59,6 @@ async def send_in_parts(loop: Loop, peer: Peer, data: bytes, chance: random.Rand
         data = data[size:]
         if chance.random() < 0.5:
             await asyncio.sleep(0)
-
-
-def seeds() -> Any:
-    deadline = time.monotonic() + SECONDS
-    for _ in range(CASES):
-        if time.monotonic() > deadline:
-            return
-        yield random.randrange(1 << 32)
 
 
 def test_damaged_records(loop: Loop, contexts: Contexts, reports: list[Any]) -> None:

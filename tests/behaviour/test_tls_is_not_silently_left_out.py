@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from certificates import Authority
 
 from .support import Loop, Recorder, listening_socket, receive_all, receive_exactly, run, socket_pair, turns, until
-
-trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
 
 if sys.version_info < (3, 11):
     # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
@@ -26,7 +25,7 @@ CLIENT_HELLO = 1
 
 @pytest.fixture(scope="module")
 def authority() -> Any:
-    return trustme.CA()
+    return Authority()
 
 
 @pytest.fixture(scope="module")

@@ -9,12 +9,9 @@ import ssl
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
-import pytest
+from certificates import Authority
 
 from .support import Recorder, socket_pair, turns, until
-
-# Its dependency has no wheel for every interpreter (free-threaded 3.13 has none).
-trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
 
 
 class Contexts(NamedTuple):
@@ -26,7 +23,7 @@ class Contexts(NamedTuple):
 
 
 def make_contexts() -> Contexts:
-    authority = trustme.CA()
+    authority = Authority()
     server = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     authority.issue_cert("localhost", "127.0.0.1").configure_cert(server)
     client = ssl.create_default_context()

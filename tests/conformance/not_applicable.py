@@ -24,9 +24,9 @@ _PIPE_MOCKS = "builds the standard library's pipe transport around mocks and a s
 _OTHER_SELECTOR = "repeats EPollEventLoopTests with another selector; the loop has no choice of selector"
 _SCHEDULER = "calls or inspects the selector loop's private scheduler (`_run_once`, `_ready`, `_scheduled`)"
 _SCRIPTED_SELECTOR = "scripts the mock that takes the place of the loop's selector"
-_MOCK_SOCKETS = "connects or binds mocks of sockets, which have no descriptor that a kernel could watch"
 _PRIVATE_ACCEPT = "calls the selector loop's private `_accept_connection` with a mock socket"
 _PRIVATE_WATCHER = "inspects the selector loop's private child watcher and its threads"
+_SENDFILE_STEPS = "calls the selector loop's private steps of sendfile with its watchers replaced by mocks"
 _MOCK_SIGNAL = (
     "replaces the `signal` or `sys` that the standard library's unix_events imported, or looks at its handlers"
 )
@@ -39,10 +39,10 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_*.PollEventLoopTests.*", _OTHER_SELECTOR),
     _line("test_*.SelectEventLoopTests.*", _OTHER_SELECTOR),
     _line("test_base_events.BaseLoopSockSendfileTests.*", "builds the standard library's selector loop itself"),
-    _line(
-        "test_unix_events.SelectorEventLoopUnixSockSendfileTests.*",
-        "calls the selector loop's private steps of sendfile with its watchers replaced by mocks",
-    ),
+    _line("test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_not_available", _SENDFILE_STEPS),
+    _line("test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_cancel?", _SENDFILE_STEPS),
+    _line("test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_*error*", _SENDFILE_STEPS),
+    _line("test_unix_events.SelectorEventLoopUnixSockSendfileTests.test_sock_sendfile_exception", _SENDFILE_STEPS),
     _line("test_base_events.BaseEventLoopTests.test__run_once*", _SCHEDULER),
     _line("test_base_events.BaseEventLoopTests.test__add_callback*", _SCHEDULER),
     _line("test_base_events.BaseEventLoopTests.test_call_later", _SCHEDULER),
@@ -56,12 +56,10 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line("test_base_events.BaseEventLoopTests.test_run_forever_pre_stopped", _SCRIPTED_SELECTOR),
     _line("test_base_events.BaseEventLoopTests.test_single_selecter_event_callback_after_stopping", _SCRIPTED_SELECTOR),
     _line("test_base_events.BaseEventLoopWithSelectorTests.test_accept_connection_*", _PRIVATE_ACCEPT),
-    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ip_addr", _MOCK_SOCKETS),
-    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_ipv6_scope", _MOCK_SOCKETS),
-    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_no_inet_pton", _MOCK_SOCKETS),
-    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_connection_service_name", _MOCK_SOCKETS),
-    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_datagram_endpoint_ip_addr", _MOCK_SOCKETS),
-    _line("test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined", _MOCK_SOCKETS),
+    _line(
+        "test_base_events.BaseEventLoopWithSelectorTests.test_create_server_soreuseport_only_defined",
+        "binds mocks of sockets, which have no descriptor that a kernel could watch",
+    ),
     _line(
         "test_sslproto.SslProtoHandshakeTests.test_connection_lost_when_busy",
         "makes a transport of a mock socket through the selector loop's private `_make_socket_transport`",
@@ -81,6 +79,12 @@ NOT_APPLICABLE: tuple[Rule, ...] = (
     _line(
         "test_subprocess.SubprocessThreadedWatcherTests.test_pid_not_reaped_before_exit_published",
         _PRIVATE_WATCHER,
+        since=(3, 14),
+        backported=True,
+    ),
+    _line(
+        "test_unix_events.PidfdChildWatcherTests.test_pidfd_closed_when_waitpid_raises",
+        "waits until the standard library's watcher calls a mock of `os.waitpid`; ours waits by process descriptor",
         since=(3, 14),
         backported=True,
     ),

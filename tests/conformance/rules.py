@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
-Kind = Literal["not applicable", "later", "differs"]
+Kind = Literal["not applicable", "differs"]
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,6 @@ Verdict = Literal[
     "without a loop",  # passed without making a loop: shows nothing, counts nowhere
     "skipped",  # by CPython itself, for this machine or version
     "not applicable",  # listed in not_applicable.py, or driven by a scripted clock
-    "later",  # expected failure: left for a later issue
     "differs",  # expected failure: stays different
     "void",  # stock asyncio, driven in the same way, fails it here as well
     "failed",

@@ -10,7 +10,7 @@ import socket
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-import pytest
+from certificates import Authority
 
 Loop = asyncio.AbstractEventLoop
 Make = Callable[[Loop, contextlib.AsyncExitStack], Awaitable[Any]]
@@ -137,8 +137,7 @@ def tls_contexts() -> tuple[Any, Any]:
     if not _CONTEXTS:
         import ssl
 
-        trustme = pytest.importorskip("trustme", reason="trustme is not installed: no TLS can be tried")
-        authority = trustme.CA()
+        authority = Authority()
         server_context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         authority.issue_cert("localhost").configure_cert(server_context)
         client_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -53,21 +53,18 @@ pub(crate) enum Written<'a, 'py> {
 }
 
 impl<'a, 'py> Written<'a, 'py> {
+    /// `wanted` is what the error calls the types that are taken.
+    ///
     /// # Errors
     /// `TypeError` unless `data` is bytes, a bytearray or a memoryview; `BufferError` for one that is not contiguous.
     #[inline]
-    pub(crate) fn from(data: &'a Bound<'py, PyAny>) -> PyResult<Self> {
+    pub(crate) fn from(data: &'a Bound<'py, PyAny>, wanted: &str) -> PyResult<Self> {
         if let Ok(bytes) = data.cast::<PyBytes>() {
             return Ok(Self::Bytes(bytes));
         }
         if data.is_instance_of::<PyByteArray>() || data.is_instance_of::<PyMemoryView>() {
             return Ok(Self::Borrowed(View::read(data)?));
         }
-        let wanted = if cfg!(Py_3_14) {
-            "a bytes, bytearray, or memoryview object"
-        } else {
-            "a bytes-like object"
-        };
         Err(PyTypeError::new_err(format!(
             "data argument must be {wanted}, not '{}'",
             data.get_type().name()?

@@ -26,6 +26,13 @@ use crate::tls;
 /// Bytes that are not held back for later writes to join: one system call for more saves nothing worth the wait.
 const SEND_AT: usize = 64 * 1024;
 
+/// What `write()` takes, in asyncio's words: those for streams have changed, those for datagrams have not.
+const WANTED: &str = if cfg!(Py_3_14) {
+    "a bytes, bytearray, or memoryview object"
+} else {
+    "a bytes-like object"
+};
+
 /// What a flush came to.
 pub(super) enum Sent {
     All,
@@ -49,7 +56,7 @@ enum Admission {
 pub(super) fn write(object: &Bound<'_, PyAny>, data: &Bound<'_, PyAny>) -> PyResult<()> {
     let py = object.py();
     let stream = stream(object);
-    let written = match Written::from(data) {
+    let written = match Written::from(data, WANTED) {
         Err(_) if stream.medium != Medium::Socket => return Err(pipe::refused(data)?),
         written => written?,
     };

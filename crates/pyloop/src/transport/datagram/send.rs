@@ -27,6 +27,9 @@ const SEND_AT: usize = 64 * 1024;
 /// asyncio sends empty datagrams from 3.13 on, and ignores them before.
 const SENDS_EMPTY: bool = cfg!(Py_3_13);
 
+/// What `sendto()` takes, in asyncio's words.
+const WANTED: &str = "a bytes-like object";
+
 /// What a flush came to.
 pub(super) enum Sent {
     All,
@@ -49,7 +52,7 @@ pub(super) fn sendto(
 ) -> PyResult<()> {
     let py = object.py();
     let this = datagram(object);
-    let written = match Written::from(data) {
+    let written = match Written::from(data, WANTED) {
         Ok(written) => Some(written),
         Err(error) if error.is_instance_of::<PyTypeError>(py) => return Err(error),
         Err(_) => None, // A view that cannot be sent: the socket object knows why.
