@@ -1,8 +1,9 @@
-"""For the tests of programs: a clock that moves by itself, and fixtures for pytest.
+"""For the tests of programs: a clock that moves by itself, and the loops that a suite can be run on.
 
-`pyloop.testing.plugin` is a pytest plugin, which pytest finds by itself. Nothing here imports pytest.
+`pyloop.testing.plugin` is a pytest plugin, which pytest finds by itself. Nothing else here imports pytest.
 """
 
 from ._clock import VirtualClock
+from ._loops import LOOP_FACTORIES
 
-__all__ = ("VirtualClock",)
+__all__ = ("LOOP_FACTORIES", "VirtualClock")
