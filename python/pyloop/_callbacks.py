@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from asyncio import Handle, base_events, coroutines, format_helpers
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,6 @@ from . import _compat
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from traceback import StackSummary
 
     from ._loop import PyLoop
 
@@ -61,7 +61,10 @@ def check_callback(callback: Any, method: str) -> None:
         raise TypeError(f"a callable object was expected by {method}(), got {callback!r}")
 
 
-def creation_traceback() -> StackSummary:
-    """Where the caller of the loop's method stands."""
-    summary: StackSummary = format_helpers.extract_stack(sys._getframe(1))
+def creation_traceback() -> traceback.StackSummary:
+    """Where the caller of the loop's method stands; nowhere, if that is a thread without Python code."""
+    caller = sys._getframe().f_back
+    if caller is None:
+        return traceback.StackSummary()
+    summary: traceback.StackSummary = format_helpers.extract_stack(caller)
     return summary
