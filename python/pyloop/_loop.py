@@ -10,6 +10,7 @@ from asyncio import events, unix_events
 from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
+from ._clock import ClockMethods
 from ._pyloop import LoopCore, _add_fast_methods, _hold_loops
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Callable
 
+    from ._pyloop import VirtualTime
     from .timers._schedule import Seconds
 
 
@@ -40,7 +42,7 @@ def _inherited_attributes() -> tuple[str, ...]:
         example.close()
 
 
-class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
+class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods, ClockMethods):
     """An `asyncio.AbstractEventLoop` with its engine in Rust.
 
     Make one with `pyloop.new_event_loop()`, or let `pyloop.run()` do it. It belongs to the thread that runs it; from
@@ -48,6 +50,15 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
     loops.
 
     Callbacks run first in, first out; timers never run before their deadline by `time()`.
+
+    Args:
+        clock: what `time()` and all timers go by, for tests: a `pyloop.testing.VirtualClock`, of which each loop needs
+            its own. None stands for `time.monotonic()`. The loop's `clock` shows it.
+
+    Raises:
+        OSError: if the system grants no descriptors for it.
+        RuntimeError: if the clock is another loop's.
+        TypeError: for any other object as a clock.
     """
 
     # As long as an instance's dictionary is not made, the interpreter looks up `loop.call_soon` without a search in it:
@@ -208,11 +219,17 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods):
     create_unix_server = _unix.create_unix_server
     del _unix
 
-    def __init__(self) -> None:
+    def __init__(self, *, clock: VirtualTime | None = None) -> None:
         super().__init__()
         # Unix server sockets whose path is removed with them, with the path's inode: filled by create_unix_server
         # (3.13).
         self._unix_server_sockets: dict[socket.socket, int] = {}
+        if clock is not None:
+            try:
+                self._use_clock(clock)
+            except BaseException:
+                self.close()
+                raise
 
     def _stop_serving(self, sock: socket.socket) -> None:
         inode = self._unix_server_sockets.pop(sock, None)

@@ -21,6 +21,7 @@ __all__ = [
     "SSLTransport",
     "StreamTransport",
     "TimerHandle",
+    "VirtualTime",
     "WritePipeTransport",
     "_add_fast_methods",
     "_hold_loops",
@@ -507,6 +508,51 @@ class SSLProtocol(asyncio.Protocol):
     def _check_handshake_timeout(self) -> None: ...
     def _check_shutdown_timeout(self) -> None: ...
 
+class VirtualTime:
+    """What `pyloop.testing.VirtualClock` is made of; see there.
+
+    Args:
+        start: the time that it shows first, in seconds.
+        autojump: whether an idle loop moves it to its next deadline.
+        grace: seconds of real time for which nothing may happen before it moves.
+
+    Raises:
+        ValueError: for a start or grace that is negative, NaN, infinite or beyond 584 years.
+    """
+
+    def __new__(cls, start: float = 0.0, *, autojump: bool = True, grace: float = 0.0) -> Self: ...
+    autojump: bool
+    @property
+    def grace(self) -> float: ...
+    @property
+    def _holds(self) -> int: ...
+    def time(self) -> float:
+        """Returns the time in seconds, as `loop.time()` does. Any thread may call it."""
+
+    def advance(self, seconds: float) -> asyncio.Future[None]:
+        """Lets that much time pass as it would by itself: from deadline to deadline, each timer at its own time.
+
+        The returned future is done when the time is over, and everything that was due by then, and what it led to, has
+        run. Awaited or not, the clock moves when the loop is idle. Cancelling the future ends the advance where it is.
+
+        Raises:
+            ValueError: for a negative number, NaN or infinity.
+            RuntimeError: if the clock has no loop, the loop is closed, or another thread runs it.
+        """
+
+    def jump(self, seconds: float) -> None:
+        """Moves the clock at once, as if the process had been stopped for that long.
+
+        What has become due runs in the next iteration, in the order of the deadlines, and sees the new time.
+
+        Raises:
+            ValueError: for a negative number, NaN or infinity.
+            RuntimeError: if the clock has no loop, the loop is closed, or another thread runs it.
+        """
+
+    def _hold(self) -> None: ...
+    def _release(self, _done: object = None) -> None: ...
+
 class LoopCore:
     """The engine of `pyloop.PyLoop`: ready queue, timers, descriptors. Not for direct use."""
 
@@ -525,6 +571,12 @@ class LoopCore:
 
     def get_debug(self) -> bool:
         """Returns whether debug mode is on."""
+
+    @property
+    def clock(self) -> VirtualTime | None:
+        """The virtual clock that the loop was made with; None if it goes by `time.monotonic()`."""
+
+    def _use_clock(self, clock: VirtualTime) -> None: ...
 
     # Scheduling
 

@@ -32,6 +32,8 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
 
     if TYPE_CHECKING:
         # Of asyncio's class, whose type stubs leave it out.
+        _loop: asyncio.AbstractEventLoop
+
         def _check_proc(self) -> None: ...
 
     def _start(self, args: Any, shell: bool, stdin: Any, stdout: Any, stderr: Any, bufsize: int, **kwargs: Any) -> None:
@@ -45,6 +47,15 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             bufsize=bufsize,
             **kwargs,
         )
+        clock = cast("SubprocessMethods", self._loop).clock
+        if clock is not None:
+            clock._hold()  # Until `_process_exited`: what a child does takes real time.
+
+    def _process_exited(self, returncode: int) -> None:
+        clock = cast("SubprocessMethods", self._loop).clock
+        if clock is not None:
+            clock._release()
+        super()._process_exited(returncode)
 
     def _watch_exit(self, loop: SubprocessMethods) -> None:
         """Begins to wait for the end of the child."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import logging
 import time
@@ -9,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from .support import Loop, run, run_in_thread, socket_pair, turn
+from .support import PATIENCE, Loop, run, run_in_thread, socket_pair, turn
 
 
 @pytest.fixture
@@ -178,3 +179,13 @@ def test_close_and_executor_and_timers_work_in_debug_mode(debug_loop: Loop) -> N
     assert run(debug_loop, main()) == 7
     debug_loop.close()
     assert debug_loop.is_closed()
+
+
+def test_callback_of_a_thread_without_python_code_runs(loop: Loop) -> None:
+    loop.set_debug(True)
+    # The thread calls the method itself: as with threads of native code, there is no frame to take a traceback from.
+    _thread.start_new_thread(loop.call_soon_threadsafe, (loop.stop,))
+    bound = loop.call_later(PATIENCE, loop.stop)
+    loop.run_forever()
+    assert loop.time() < bound.when()
+    bound.cancel()

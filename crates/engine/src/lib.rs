@@ -6,6 +6,7 @@
 //! | module | owns | called by |
 //! |---|---|---|
 //! | [`iteration`] | the rule that plans the poll of one iteration | the loop's thread |
+//! | [`jump`] | what an idle loop does on a clock that is moved by hand | the loop's thread |
 //! | [`ready`] | callbacks of the loop's own thread, and the batch | the loop's thread |
 //! | [`inbox`] | callbacks that other threads hand in | any thread |
 //! | [`parking`] | running / parked / notified | any thread |
@@ -23,6 +24,7 @@ pub mod datagram_queue;
 pub mod flow;
 pub mod inbox;
 pub mod iteration;
+pub mod jump;
 pub mod pacing;
 pub mod parking;
 pub mod ready;
@@ -35,6 +37,7 @@ pub use datagram_queue::DatagramQueue;
 pub use flow::{FlowControl, LimitsError};
 pub use inbox::Inbox;
 pub use iteration::{Poll, PollInputs, plan_poll};
+pub use jump::{JumpInputs, Step, plan_jump};
 pub use pacing::Pacer;
 pub use parking::ParkState;
 pub use ready::{Batch, ReadyQueue};

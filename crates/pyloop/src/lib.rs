@@ -34,6 +34,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     transport::datagram::register(module)?;
     tls::register(module)?;
     module.add_class::<core::LoopCore>()?;
+    module.add_class::<core::VirtualTime>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::state::LoopCore;
+use super::virtual_time::VirtualTime;
 use super::watch::{self, Direction, descriptor, ensure_no_transport};
 use super::{run, schedule};
 use crate::py::imports;
@@ -55,6 +56,21 @@ impl LoopCore {
 
     fn _check_thread(&self) -> PyResult<()> {
         schedule::check_thread(self)
+    }
+
+    /// Gives a new loop a clock that tests move; see `VirtualTime::attach` for what it refuses.
+    fn _use_clock(slf: &Bound<'_, Self>, clock: &Bound<'_, VirtualTime>) -> PyResult<()> {
+        clock.get().attach(slf)?;
+        if !slf.get().set_virtual_time(clock.clone().unbind()) {
+            return Err(PyRuntimeError::new_err("the loop has a clock already"));
+        }
+        Ok(())
+    }
+
+    /// The virtual clock that the loop was made with, or None: it goes by the system's.
+    #[getter]
+    fn clock(&self, py: Python<'_>) -> Option<Py<VirtualTime>> {
+        self.virtual_time().map(|time| time.clone_ref(py))
     }
 
     /// Closes the engine: lets go of all callbacks, timers, watchers and transports, and of the descriptors.

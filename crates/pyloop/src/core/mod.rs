@@ -8,6 +8,7 @@
 //! | `tasks` | `create_task`, `create_future` |
 //! | `sources` | which descriptor belongs to which watcher, transport or listener |
 //! | `exit` | loops of other threads when the process ends |
+//! | `virtual_time` | a clock that tests move |
 //! | `watch` | `add_reader` and its kin, waiting for a descriptor once |
 //! | `methods` | what Python calls rarely: lifecycle, debug flag, signals |
 
@@ -18,8 +19,10 @@ mod schedule;
 pub(crate) mod sources;
 mod state;
 mod tasks;
+mod virtual_time;
 pub(crate) mod watch;
 
 pub(crate) use exit::hold_loops;
 pub(crate) use schedule::{add_fast_methods, call_soon, register};
 pub(crate) use state::{LoopCore, wrong_thread};
+pub(crate) use virtual_time::VirtualTime;

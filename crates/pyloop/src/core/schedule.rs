@@ -342,8 +342,9 @@ impl Method for CallLater {
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
-        let when = clock::seconds(clock::now()) + seconds(&delay)?;
-        add_timer(core(&slf), "call_later", "delay", when, args)
+        let object = core(&slf);
+        let when = clock::seconds(object.get().now()) + seconds(&delay)?;
+        add_timer(object, "call_later", "delay", when, args)
     }
 }
 
@@ -368,10 +369,14 @@ struct Time;
 impl Method for Time {
     const NAME: &'static CStr = c"time";
     const DOC: &'static CStr =
-        c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic().";
+        c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic(), unless a test has given it another one.";
     #[inline]
-    fn call<'py>(_: Borrowed<'_, 'py, PyAny>, args: Args<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
+    fn call<'py>(
+        slf: Borrowed<'_, 'py, PyAny>,
+        args: Args<'_, 'py>,
+    ) -> PyResult<Bound<'py, PyAny>> {
         args.expect("time", 0, 0)?;
-        Ok(PyFloat::new(args.py(), clock::seconds(clock::now())).into_any())
+        let now = core(&slf).get().now();
+        Ok(PyFloat::new(args.py(), clock::seconds(now)).into_any())
     }
 }

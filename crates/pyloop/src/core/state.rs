@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use engine::{Inbox, Pacer, ParkState, ReadyQueue};
 use parking_lot::Mutex;
@@ -11,9 +11,10 @@ use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 use reactor::{Reactor, Waker};
-use timers::Shard;
+use timers::{Deadline, Shard};
 
 use super::sources::Sources;
+use super::virtual_time::VirtualTime;
 use crate::clock;
 use crate::py::cell::{Access, LoopCell, Owner};
 use crate::py::context::{self, Snapshots};
@@ -48,6 +49,8 @@ pub(crate) struct LoopCore {
     /// `None` once the loop is closed. Locked for one write to the waker's descriptor at most.
     waker: Mutex<Option<Waker>>,
     pub(crate) timers: Shard<TimerRef>,
+    /// The clock of `time()` and of the timers, if it is not the system's; set by `PyLoop.__init__` or never.
+    virtual_time: OnceLock<Py<VirtualTime>>,
     pub(crate) sources: LoopCell<Sources>,
     pub(crate) snapshots: LoopCell<Snapshots>,
     /// Lent to one read at a time; `None` while it is, and before the first.
@@ -85,11 +88,38 @@ impl LoopCore {
             park: ParkState::new(),
             waker: Mutex::new(Some(waker)),
             timers: Shard::new(),
+            virtual_time: OnceLock::new(),
             sources: LoopCell::new(Sources::new(Arc::new(reactor))),
             snapshots: LoopCell::new(Snapshots::new()),
             read_buffer: LoopCell::new(None),
             datagrams: Shared::new(),
         })
+    }
+
+    /// The clock that tests move, if the loop has one.
+    #[inline]
+    pub(crate) fn virtual_time(&self) -> Option<&Py<VirtualTime>> {
+        self.virtual_time.get()
+    }
+
+    /// Gives the loop a clock that tests move; false if it has one.
+    pub(super) fn set_virtual_time(&self, time: Py<VirtualTime>) -> bool {
+        self.virtual_time.set(time).is_ok()
+    }
+
+    /// The loop's clock, in nanoseconds.
+    #[inline]
+    pub(crate) fn now(&self) -> Deadline {
+        match self.virtual_time() {
+            None => clock::now(),
+            Some(time) => time.get().now(),
+        }
+    }
+
+    /// The loop's clock at the moment when the system's clock was read as `system`.
+    #[inline]
+    pub(super) fn time_at(&self, system: Deadline) -> Deadline {
+        self.virtual_time().map_or(system, |time| time.get().now())
     }
 
     /// Whether neither closed nor in debug mode: the case that hot paths test with one load.
@@ -244,6 +274,9 @@ impl LoopCore {
             }
         });
         outcome?;
+        if let Some(time) = self.virtual_time() {
+            visit.call(time)?;
+        }
         self.sources.peek().visit(visit)
     }
 

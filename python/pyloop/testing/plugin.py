@@ -1,0 +1,205 @@
+"""The pytest plugin: tests on a virtual clock, and whole suites on several loops.
+
+It adds to what pytest-asyncio and anyio do, and touches no test that does not ask for it:
+
+* the marker `virtual_clock`, whose arguments are those of `VirtualClock`, and the fixture `virtual_clock`, for a test
+  whose loop goes by such a clock;
+* the option `--pyloop-loops` (ini: `pyloop_loops`), for running every asynchronous test on the loops that are named;
+* the fixture `loop_factory`, for tests that make their loops themselves.
+
+Both frameworks are told which loops to make by their own public means: the hook `pytest_asyncio_loop_factories`, and
+the parameter `anyio_backend`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pyloop import PyLoop
+
+from ._clock import VirtualClock
+from ._loops import LOOP_FACTORIES
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import Callable, Generator, Iterator, Mapping
+
+    _Factory = Callable[[], asyncio.AbstractEventLoop]
+
+_MARKER = "virtual_clock"
+
+
+class VirtualLoops:
+    """Makes the loops of one test function on virtual clocks; what both frameworks are given as a loop factory."""
+
+    def __init__(self, **settings: Any) -> None:
+        self._settings = settings
+        self._clock: VirtualClock | None = None
+        # The loop that goes by the clock; closed already, perhaps, when the test is over.
+        self._loop: PyLoop | None = None
+
+    def begin(self) -> None:
+        """A test begins: with a new clock, unless the loop of the last one lives on for a fixture of a wider scope."""
+        if self._loop is None or self._loop.is_closed():
+            self._clock = self._loop = None
+
+    def is_used(self) -> bool:
+        """Whether the test has had a loop of these."""
+        return self._loop is not None
+
+    @property
+    def clock(self) -> VirtualClock:
+        """The clock of the test's loop, be that made already or not."""
+        if self._clock is None:
+            self._clock = VirtualClock(**self._settings)
+        return self._clock
+
+    def __call__(self) -> PyLoop:
+        """Makes a loop."""
+        if self._loop is not None:
+            self._clock = None  # A second loop needs a clock of its own.
+        self._loop = PyLoop(clock=self.clock)
+        return self._loop
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the choice of loops."""
+    text = f"loops that asynchronous tests run on, of: {', '.join(LOOP_FACTORIES)} (comma-separated)"
+    parser.getgroup("pyloop").addoption("--pyloop-loops", metavar="LOOPS", help=text)
+    parser.addini("pyloop_loops", help=text, default="")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Describes the marker."""
+    config.addinivalue_line(
+        "markers",
+        f"{_MARKER}(start=0.0, autojump=True, grace=0.0): the test's loop goes by a pyloop.testing.VirtualClock",
+    )
+    _chosen_loops(config)  # A wrong choice is told before any test.
+
+
+def _chosen_loops(config: pytest.Config) -> dict[str, _Factory]:
+    """The loops that were asked for by option or file; empty if the choice is left to others."""
+    text = config.getoption("--pyloop-loops") or config.getini("pyloop_loops")
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = [name for name in names if name not in LOOP_FACTORIES]
+    if unknown:
+        raise pytest.UsageError(f"--pyloop-loops: unknown {', '.join(unknown)}; known: {', '.join(LOOP_FACTORIES)}")
+    return {name: LOOP_FACTORIES[name] for name in names}
+
+
+def _factories_for(metafunc: pytest.Metafunc) -> Mapping[str, _Factory]:
+    """The loops that an asynchronous test is to run on; empty if that is none of our business."""
+    marker = metafunc.definition.get_closest_marker(_MARKER)
+    if marker is None and _MARKER not in metafunc.fixturenames:
+        return _chosen_loops(metafunc.config)
+    if marker is not None and marker.args:
+        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {_MARKER} takes its arguments by name")
+    return {"virtual": VirtualLoops(**(marker.kwargs if marker is not None else {}))}
+
+
+@pytest.hookimpl(tryfirst=True, wrapper=True)
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
+    """Has the framework that runs an asynchronous test make the loops that the test asks for."""
+    factories = _factories_for(metafunc) if inspect.iscoroutinefunction(metafunc.function) else {}
+    if not factories:
+        return (yield)
+    if "anyio_backend" in metafunc.fixturenames and metafunc.definition.get_closest_marker("asyncio") is None:
+        backends = [
+            pytest.param(("asyncio", {"loop_factory": factory}), id=f"asyncio-{name}")
+            for name, factory in factories.items()
+        ]
+        metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", backends))
+        return (yield)
+    with _told_to_pytest_asyncio(metafunc, factories):
+        return (yield)
+
+
+class _Answer:
+    """Answers pytest-asyncio's question for the loops of one test function."""
+
+    def __init__(self, factories: Mapping[str, _Factory]) -> None:
+        self._factories = factories
+
+    @pytest.hookimpl(tryfirst=True, optionalhook=True)
+    def pytest_asyncio_loop_factories(self) -> Mapping[str, _Factory]:
+        return self._factories
+
+
+@contextlib.contextmanager
+def _told_to_pytest_asyncio(metafunc: pytest.Metafunc, factories: Mapping[str, _Factory]) -> Iterator[None]:
+    """Answers for the length of a block: an answer for all tests would take the choice from everybody else."""
+    plugins = metafunc.config.pluginmanager
+    marker = metafunc.definition.get_closest_marker("asyncio")
+    if marker is not None:
+        if not hasattr(plugins.hook, "pytest_asyncio_loop_factories"):
+            raise pytest.UsageError("pyloop.testing needs a pytest-asyncio with the hook pytest_asyncio_loop_factories")
+        scope = marker.kwargs.get("loop_scope") or metafunc.config.getini("asyncio_default_test_loop_scope")
+        if "virtual" in factories and scope != "function":
+            raise pytest.UsageError(f"{metafunc.definition.nodeid}: a virtual clock needs a loop of scope 'function'")
+    answer = _Answer(factories)
+    plugins.register(answer)
+    try:
+        yield
+    finally:
+        plugins.unregister(answer)
+
+
+def _virtual_loops(item: pytest.Item) -> VirtualLoops | None:
+    """What makes the loops of a test, if they go by a virtual clock."""
+    callspec = getattr(item, "callspec", None)
+    for value in callspec.params.values() if callspec is not None else ():
+        if isinstance(value, VirtualLoops):
+            return value
+        if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], dict):
+            factory = value[1].get("loop_factory")
+            if isinstance(factory, VirtualLoops):
+                return factory
+    return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Lets no clock pass from one test to the next."""
+    loops = _virtual_loops(item)
+    if loops is not None:
+        loops.begin()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Fails a marked test that did not run on a virtual clock: its time-outs would have been real."""
+    result = yield
+    if item.get_closest_marker(_MARKER) is not None:
+        loops = _virtual_loops(item)
+        if loops is None and _MARKER not in getattr(item, "fixturenames", ()):
+            pytest.fail(f"{_MARKER}: neither pytest-asyncio nor anyio runs this test", pytrace=False)
+        if loops is not None and not loops.is_used():
+            pytest.fail(f"{_MARKER}: a fixture of a wider scope has made the loop of this test", pytrace=False)
+    return result
+
+
+@pytest.fixture
+def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
+    """The clock of the test's own loop; in a test that is no coroutine, a clock for a loop that it makes.
+
+    An asynchronous test that asks for it needs no marker.
+    """
+    loops = _virtual_loops(request.node)
+    if loops is not None:
+        return loops.clock
+    marker = request.node.get_closest_marker(_MARKER)
+    return VirtualClock(**(marker.kwargs if marker is not None else {}))
+
+
+@pytest.fixture(params=list(LOOP_FACTORIES))
+def loop_factory(request: pytest.FixtureRequest) -> _Factory:
+    """What makes a new loop: of stock asyncio, then of pyloop."""
+    chosen = _chosen_loops(request.config)
+    if chosen and request.param not in chosen:
+        pytest.skip(f"--pyloop-loops is {','.join(chosen)}")
+    return LOOP_FACTORIES[request.param]
