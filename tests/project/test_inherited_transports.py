@@ -22,10 +22,14 @@ _STANDARD = ("asyncio.transports", "asyncio.base_subprocess", "asyncio.sslproto"
 # Inherited methods that may stay as they are, and why.
 REASONED = {
     "__init__": "no instance is made by calling a transport type: the engine makes them whole",
+    "_maybe_pause_protocol": "asyncio's own write paths call it; the engine counts for itself",
+    "_maybe_resume_protocol": "as above",
+    "_set_write_buffer_limits": "asyncio's constructors call it",
 }
 
 # Methods that asyncio's own type of this kind leaves unimplemented, too.
 ABSTRACT_IN_ASYNCIO = {
+    "DatagramTransport": {"write", "write_eof", "can_write_eof"},
     "WritePipeTransport": {"is_reading", "pause_reading", "resume_reading"},
 }
 
