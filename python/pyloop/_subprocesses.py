@@ -167,7 +167,6 @@ class SubprocessMethods(LoopCore, base_events.BaseEventLoop):
         extra: Any = None,
         **kwargs: Any,
     ) -> SubprocessTransport:
-        self._check_closed()  # type: ignore[attr-defined]  # before there is a child that nobody would wait for
         watcher = _compat.child_watcher()
         with _NO_WATCHER if watcher is None else watcher as entered:
             if watcher is not None and not _compat.is_active(watcher, entered):

@@ -73,7 +73,10 @@ COROUTINES: dict[str, Callable[[Loop, socket.socket], Any]] = {
     "sock_connect": lambda loop, sock: loop.sock_connect(sock, "nowhere"),
     "sock_recv": lambda loop, sock: loop.sock_recv(sock, 1),
     "subprocess_exec": lambda loop, sock: loop.subprocess_exec(Silent, "no such program"),
-    "subprocess_shell": lambda loop, sock: loop.subprocess_shell(Silent, "exit 0"),
+    # Without pipes: asyncio leaves them, and the child's watcher holds them for as long as it pleases.
+    "subprocess_shell": lambda loop, sock: loop.subprocess_shell(
+        Silent, "exit 0", stdin=None, stdout=None, stderr=None
+    ),
 }
 
 
