@@ -358,7 +358,11 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    #[inline]
+    #[expect(
+        clippy::inline_always,
+        reason = "two callers, one of them the loop's innermost"
+    )]
+    #[inline(always)]
     fn run_one(&self, handle: Handle) -> PyResult<()> {
         if self.core.is_debug() {
             return self.run_watched(handle);
