@@ -589,6 +589,25 @@ def test_grace_waits_in_real_time_for_what_may_still_come() -> None:
     loop.close()
 
 
+def test_grace_begins_anew_when_the_loop_was_woken() -> None:
+    clock = VirtualClock(grace=0.4)
+    loop = pyloop.PyLoop(clock=clock)
+
+    async def main() -> float:
+        woken: list[float] = []
+
+        def wake() -> None:
+            woken.append(time.monotonic())
+            loop._write_to_self()
+
+        threading.Timer(0.1, wake).start()
+        await asyncio.sleep(3600)
+        return time.monotonic() - woken[0]
+
+    assert loop.run_until_complete(main()) >= 0.4
+    loop.close()
+
+
 # The rest of the loop
 
 
