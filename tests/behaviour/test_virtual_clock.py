@@ -17,6 +17,7 @@ from typing import Any
 import pyloop
 import pytest
 from pyloop.testing import VirtualClock
+from pyloop.timers import Interval
 
 from .support import PATIENCE, Loop, LoopFactory, Recorder, python, run_in_thread, transport_over, turn, turns
 
@@ -179,6 +180,25 @@ def test_real_clock_is_monotonic_and_shows_no_virtual_one(loop_factory: LoopFact
     assert time.monotonic() <= loop.time() <= time.monotonic()
     assert getattr(loop, "clock", None) is None
     loop.close()
+
+
+def test_periodic_timers_of_the_package_go_by_the_clock(virtual: pyloop.PyLoop) -> None:
+    ticks: list[float] = []
+
+    async def main() -> list[float]:
+        periodic = virtual.call_every(60.0, lambda *_tick: ticks.append(virtual.time()))
+        turns_of_interval = []
+        async for _ in Interval(90.0, first=90.0):
+            turns_of_interval.append(virtual.time())
+            if len(turns_of_interval) == 4:
+                break
+        periodic.cancel()
+        return turns_of_interval
+
+    began = time.monotonic()
+    assert virtual.run_until_complete(main()) == [90.0, 180.0, 270.0, 360.0]
+    assert ticks[:5] == [60.0, 120.0, 180.0, 240.0, 300.0]
+    assert time.monotonic() - began < SOON
 
 
 # advance and jump
@@ -586,6 +606,25 @@ def test_grace_waits_in_real_time_for_what_may_still_come() -> None:
         assert time.monotonic() - began >= 0.5
 
     loop.run_until_complete(main())
+    loop.close()
+
+
+def test_grace_begins_anew_when_the_loop_was_woken() -> None:
+    clock = VirtualClock(grace=0.4)
+    loop = pyloop.PyLoop(clock=clock)
+
+    async def main() -> float:
+        woken: list[float] = []
+
+        def wake() -> None:
+            woken.append(time.monotonic())
+            loop._write_to_self()
+
+        threading.Timer(0.1, wake).start()
+        await asyncio.sleep(3600)
+        return time.monotonic() - woken[0]
+
+    assert loop.run_until_complete(main()) >= 0.4
     loop.close()
 
 
