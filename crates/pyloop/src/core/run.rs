@@ -364,11 +364,7 @@ impl Run<'_, '_> {
         Ok(())
     }
 
-    #[expect(
-        clippy::inline_always,
-        reason = "two callers, one of them the loop's innermost"
-    )]
-    #[inline(always)]
+    #[inline(always)] // Two callers, one of them the loop's innermost.
     fn run_one(&self, handle: Handle) -> PyResult<()> {
         if self.core.is_debug() {
             return self.run_watched(handle);
