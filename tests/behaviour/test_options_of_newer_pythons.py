@@ -165,22 +165,6 @@ def test_abstract_addresses_serve_and_vanish(loop: Loop, as_bytes: bool) -> None
     run(loop, main())
 
 
-@since_312
-def test_the_shutdown_of_the_executor_warns_when_its_time_is_over(loop: Loop) -> None:
-    import threading
-
-    release = threading.Event()
-
-    async def main() -> None:
-        job = loop.run_in_executor(None, release.wait, 20)
-        with pytest.warns(RuntimeWarning, match="did not"):
-            await loop.shutdown_default_executor(0.01)  # type: ignore[call-arg]
-        release.set()
-        await job
-
-    run(loop, main())
-
-
 @since_311
 def test_a_runner_keeps_its_loop_and_its_context(loop_factory: LoopFactory) -> None:
     variable: contextvars.ContextVar[str] = contextvars.ContextVar("variable", default="unset")

@@ -466,16 +466,21 @@ def test_servers_close_and_abort_their_clients(loop: Loop) -> None:
 def test_closing_leaves_no_socket_behind(loop_factory: Any, tmp_path: Path) -> None:
     before = open_descriptors()
     loop = loop_factory()
+    served: list[Recorder] = []
+
+    def serve() -> Recorder:
+        served.append(Recorder())
+        return served[-1]
 
     async def main() -> None:
-        server = await loop.create_server(Recorder, "127.0.0.1", 0)
-        unix_server = await loop.create_unix_server(Recorder, str(tmp_path / "s"))
+        server = await loop.create_server(serve, "127.0.0.1", 0)
+        unix_server = await loop.create_unix_server(serve, str(tmp_path / "s"))
         for _ in range(5):
             transport, _ = await loop.create_connection(Recorder, *server.sockets[0].getsockname())
             unix_transport, _ = await loop.create_unix_connection(Recorder, str(tmp_path / "s"))
             transport.close()
             unix_transport.abort()
-        await turns(5)
+        await until(lambda: len(served) == 10 and all(protocol.lost for protocol in served))
         server.close()
         unix_server.close()
         await server.wait_closed()

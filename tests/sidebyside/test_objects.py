@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import copy
 import pickle
+import sys
 import weakref
 from collections.abc import Callable
 from typing import Any
@@ -40,6 +41,8 @@ def _on(loop_name: str, kind: str, look: Callable[[Any], Any]) -> Any:
 
 @each_kind
 def test_it_is_an_instance_of_asyncios_classes(loop_name: str, kind: str) -> None:
+    if loop_name == "asyncio" and kind == "datagram" and sys.version_info < (3, 12):
+        pytest.skip("asyncio's datagram transport derives from the class for it from CPython 3.12 on")
     assert _on(loop_name, kind, lambda it: [base for base in CLASSES[kind] if not isinstance(it, base)]) == []
 
 

@@ -7,12 +7,15 @@ import gc
 import inspect
 import signal
 import socket
+import subprocess
 import threading
+import time
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from .differences import DIFFERENT_STAGES
 from .outcomes import Outcome, outcome
 from .specimens import SPECIMENS, TRANSPORTS, Loop, Silent, factories, on_a_loop
 
@@ -119,6 +122,16 @@ def _step(coroutine: Any) -> Outcome:
     return Outcome("waits")
 
 
+def _reap() -> None:
+    """Lets go of children that nobody waited for: `subprocess` keeps them, and their pipes, until they have ended."""
+    active: list[Any] = subprocess._active  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 20
+    while active:
+        assert time.monotonic() < deadline, "a child goes on"
+        subprocess._cleanup()  # type: ignore[attr-defined]
+        time.sleep(0.001)
+
+
 def _new_loop(factory: Callable[[], Loop]) -> Loop:
     loop = factory()
     loop.set_exception_handler(lambda _loop, _context: None)
@@ -159,6 +172,7 @@ def test_coroutines_of_a_closed_loop_answer_alike(name: str) -> None:
             found = _step(COROUTINES[name](loop, ours))
         del loop
         gc.collect()  # What was left warns now, and to this test.
+        _reap()
         return found
 
     _compare(answer)
@@ -263,9 +277,7 @@ METHODS: dict[str, tuple[Any, ...]] = {
 }
 
 
-@pytest.mark.parametrize("stage", STAGES)
-@pytest.mark.parametrize("kind", TRANSPORTS)
-def test_a_transport_answers_alike_at_every_stage(kind: str, stage: str) -> None:
+def _disagreements(kind: str, stage: str) -> dict[str, tuple[Outcome, Outcome]]:
     async def ask(transport: Any) -> dict[str, Outcome]:
         for step in STAGES[stage]:
             if hasattr(transport, step):
@@ -282,12 +294,27 @@ def test_a_transport_answers_alike_at_every_stage(kind: str, stage: str) -> None
     made = factories()
     stock, ours = (on_a_loop(made[loop], kind, ask) for loop in ("asyncio", "pyloop"))
     assert stock.keys() == ours.keys()
-    wrong = {
+    return {
         name: (stock[name], ours[name])
         for name in stock
-        if not ours[name].agrees_with(stock[name]) and not stock[name].stumbled
+        # What asyncio's transport has only got with a later Python may be there.
+        if not ours[name].agrees_with(stock[name])
+        and not stock[name].stumbled
+        and stock[name].kind != "NotImplementedError"
     }
-    assert wrong == {}
+
+
+@pytest.mark.parametrize("stage", STAGES)
+@pytest.mark.parametrize("kind", TRANSPORTS)
+def test_a_transport_answers_alike_at_every_stage(kind: str, stage: str) -> None:
+    wrong = _disagreements(kind, stage)
+    assert {name: answers for name, answers in wrong.items() if (kind, name) not in DIFFERENT_STAGES} == {}
+
+
+def test_every_difference_at_some_stage_is_one() -> None:
+    for kind in {kind for kind, _ in DIFFERENT_STAGES}:
+        found = {(kind, name) for stage in STAGES for name in _disagreements(kind, stage)}
+        assert {listed for listed in DIFFERENT_STAGES if listed[0] == kind} <= found
 
 
 def test_there_is_a_specimen_of_every_transport() -> None:

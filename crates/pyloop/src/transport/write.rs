@@ -232,9 +232,12 @@ pub(super) fn writelines(object: &Bound<'_, PyAny>, lines: &Bound<'_, PyAny>) ->
     }
     let size = chunks.iter().map(|chunk| chunk.as_ref().len()).sum();
     match stream.with(py, |state| admit(stream, state, size))? {
-        Admission::Ended => Err(PyRuntimeError::new_err(
-            "Cannot call writelines() after write_eof()",
-        )),
+        // Until 3.11 asyncio's calls its own write().
+        Admission::Ended => Err(PyRuntimeError::new_err(if cfg!(Py_3_12) {
+            "Cannot call writelines() after write_eof()"
+        } else {
+            "Cannot call write() after write_eof()"
+        })),
         Admission::SendfileInProgress => Err(PyRuntimeError::new_err(
             "unable to writelines; sendfile is in progress",
         )),
