@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `state` | the struct: queues, timers, reactor, flags |
 //! | `run` | one iteration: poll, expire, run a batch, flush |
+//! | `wait` | looking at I/O, and letting time pass |
 //! | `schedule` | `call_soon`, `call_later` and their kin |
 //! | `tasks` | `create_task`, `create_future` |
 //! | `sources` | which descriptor belongs to which watcher, transport or listener |
@@ -20,6 +21,7 @@ pub(crate) mod sources;
 mod state;
 mod tasks;
 mod virtual_time;
+mod wait;
 pub(crate) mod watch;
 
 pub(crate) use exit::hold_loops;

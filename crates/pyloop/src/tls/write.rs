@@ -15,10 +15,8 @@ use super::pump::{Phase, Pump, pump};
 use super::session::{BATCH, Step};
 use super::shutdown;
 use crate::py::bytes::{Chunk, View};
-use crate::py::call;
-use crate::py::imports::imports as common;
 use crate::transport;
-use crate::transport::is_interrupt;
+use crate::transport::{call_protocol, is_interrupt};
 
 /// Bytes that are not held back for later writes to join.
 const SEAL_AT: usize = 64 * 1024;
@@ -221,16 +219,10 @@ pub(super) fn control_app(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()
     let (Some(pause), Some(protocol)) = (change, pump.app(py)?) else {
         return Ok(());
     };
-    let names = &common(py).names;
-    let name = if pause {
-        &names.pause_writing
-    } else {
-        &names.resume_writing
-    };
-    match call::method0(protocol.bind(py), name) {
-        Ok(_) => Ok(()),
-        Err(error) if is_interrupt(py, &error) => Err(error),
-        Err(error) => shutdown::report(object, pump, &error, &format!("protocol.{name}() failed")),
+    match call_protocol(protocol.bind(py), pause) {
+        Ok(()) => Ok(()),
+        Err((error, _)) if is_interrupt(py, &error) => Err(error),
+        Err((error, message)) => shutdown::report(object, pump, &error, &message),
     }
 }
 

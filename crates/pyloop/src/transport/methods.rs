@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::stream::{Delivery, set_kind, stream};
-use super::{close, info, write};
+use super::{close, flow, info, write};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
 use crate::py::payload::PayloadType;
 
@@ -191,7 +191,7 @@ methods! {
     SetWriteBufferLimits c"set_write_buffer_limits" c"set_write_buffer_limits($self, high=None, low=None)\n--\n\nSets the marks in bytes: pause_writing() above high, resume_writing() at low or below.\n\nRaises ValueError unless high >= low >= 0."
     |object, args| {
         let [high, low] = args.bind("set_write_buffer_limits", ["high", "low"], 0)?;
-        write::set_limits(object, high.as_deref(), low.as_deref())?;
+        flow::set_limits(object, high.as_deref(), low.as_deref())?;
         none(args)
     }
 

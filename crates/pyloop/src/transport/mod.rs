@@ -17,6 +17,7 @@
 mod address;
 mod close;
 pub(crate) mod datagram;
+mod flow;
 mod info;
 mod listener;
 mod methods;
@@ -26,6 +27,7 @@ mod stream;
 mod write;
 
 pub(crate) use close::is_interrupt;
+pub(crate) use flow::call_protocol;
 pub(crate) use listener::{Listener, accept, listen, unlisten};
 pub(crate) use methods::{boolean, methods, none, register, required};
 pub(crate) use pipe::{End, open_pipe};

@@ -7,16 +7,15 @@
 
 use std::io::IoSlice;
 
-use engine::{LimitsError, MAX_SLICES};
-use pyo3::exceptions::{PyRuntimeError, PyTypeError, PyValueError};
+use engine::MAX_SLICES;
+use pyo3::exceptions::{PyRuntimeError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
 
-use super::close;
 use super::pipe::{self, Medium};
 use super::stream::{Delivery, State, Stream, stream};
+use super::{close, flow};
 use crate::py::bytes::{Chunk, Written};
-use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
@@ -193,15 +192,15 @@ fn write_now(
             state.output.blocked = true;
         })?;
         stream.update_interest(object)?;
-        return after_growth(object, stream);
+        return flow::after_growth(object, stream);
     }
     let (chunk, _) = written.keep(py, 0);
     stream.with(py, |state| state.output.buffer.push(chunk))?;
     if blocked {
-        return after_growth(object, stream);
+        return flow::after_growth(object, stream);
     }
     send(object, stream)?;
-    after_growth(object, stream)
+    flow::after_growth(object, stream)
 }
 
 /// `transport.writelines(list_of_data)`.
@@ -254,40 +253,8 @@ pub(super) fn writelines(object: &Bound<'_, PyAny>, lines: &Bound<'_, PyAny>) ->
             if !stream.with(py, |state| state.output.blocked)? {
                 send(object, stream)?;
             }
-            after_growth(object, stream)
+            flow::after_growth(object, stream)
         }
-    }
-}
-
-/// Tells the protocol to pause if the buffer has grown beyond the high-water mark.
-pub(super) fn after_growth(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
-    let py = object.py();
-    let pause = stream.with(py, |state| {
-        let len = state.output.buffer.len();
-        state.output.flow.grew(len)
-    })?;
-    if pause {
-        tell_protocol(object, stream, true)
-    } else {
-        Ok(())
-    }
-}
-
-/// Calls `pause_writing` or `resume_writing`; a failure is reported and changes nothing.
-fn tell_protocol(object: &Bound<'_, PyAny>, stream: &Stream, pause: bool) -> PyResult<()> {
-    let py = object.py();
-    let Some(protocol) = stream.protocol(py)? else {
-        return Ok(());
-    };
-    let names = &imports(py).names;
-    let name = if pause {
-        &names.pause_writing
-    } else {
-        &names.resume_writing
-    };
-    match call::method0(protocol.bind(py), name) {
-        Ok(_) => Ok(()),
-        Err(error) => close::report(object, error, &format!("protocol.{name}() failed")),
     }
 }
 
@@ -339,7 +306,7 @@ fn flush_buffer(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     let context = stream.context.bind(py).clone();
     context::run(&context, || {
         settle(object, stream, sent)?;
-        after_growth(object, stream)
+        flow::after_growth(object, stream)
     })
 }
 
@@ -415,7 +382,7 @@ fn settle(object: &Bound<'_, PyAny>, stream: &Stream, sent: Sent) -> PyResult<()
         state.output.flow.shrank(len)
     })?;
     if resume {
-        tell_protocol(object, stream, false)?; // May write again.
+        flow::tell(object, stream, false)?; // May write again.
     }
     let (empty, closing, ended, lost, waiter) = stream.with(py, |state| {
         let empty = state.output.buffer.is_empty();
@@ -503,48 +470,4 @@ pub(super) fn write_eof(object: &Bound<'_, PyAny>) -> PyResult<()> {
         return Ok(());
     }
     send(object, stream)
-}
-
-/// `transport.set_write_buffer_limits(high, low)`.
-///
-/// # Errors
-/// `ValueError` unless `high >= low >= 0`; `TypeError` for what is no integer.
-pub(super) fn set_limits(
-    object: &Bound<'_, PyAny>,
-    high: Option<&Bound<'_, PyAny>>,
-    low: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    let stream = stream(object);
-    set_marks(high, low, |high, low| {
-        stream.with(object.py(), |state| state.output.flow.set_limits(high, low))
-    })?;
-    after_growth(object, stream)
-}
-
-/// Reads the marks of `set_write_buffer_limits` and has `apply` set them.
-pub(super) fn set_marks(
-    high: Option<&Bound<'_, PyAny>>,
-    low: Option<&Bound<'_, PyAny>>,
-    apply: impl FnOnce(Option<usize>, Option<usize>) -> PyResult<Result<(), LimitsError>>,
-) -> PyResult<()> {
-    let given = |mark: Option<&Bound<'_, PyAny>>| match mark {
-        Some(mark) if !mark.is_none() => mark.extract::<i64>().map(Some),
-        _ => Ok(None),
-    };
-    let (high, low) = (given(high)?, given(low)?);
-    let refused = |high: &dyn std::fmt::Display, low: &dyn std::fmt::Display| {
-        PyValueError::new_err(format!("high ({high}) must be >= low ({low}) must be >= 0"))
-    };
-    if let Some(low) = low.filter(|&low| low < 0) {
-        return Err(refused(&high.unwrap_or(4 * low), &low));
-    }
-    if let Some(high) = high.filter(|&high| high < 0) {
-        return Err(refused(&high, &low.unwrap_or(high / 4)));
-    }
-    // Both are zero or more here.
-    let (high, low) = (high.map(|high| high as usize), low.map(|low| low as usize));
-    apply(high, low)?.map_err(|error| {
-        let LimitsError::HighBelowLow { high, low } = error;
-        refused(&high, &low)
-    })
 }

@@ -7,8 +7,8 @@ use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple, PyType};
 
 use super::super::close::log_debug_of;
+use super::super::flow::set_marks;
 use super::super::methods::{boolean, methods, none, required};
-use super::super::write::set_marks;
 use super::state::{datagram, set_kind, start};
 use super::{end, receive, send};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};

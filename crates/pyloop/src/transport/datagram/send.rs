@@ -10,11 +10,11 @@ use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::prelude::*;
 
 use super::super::address::{self, Version};
+use super::super::flow::call_protocol;
 use super::python::Outcome;
 use super::state::{Datagram, To, Waiting, Way, datagram};
 use super::{end, python};
 use crate::py::bytes::Written;
-use crate::py::call;
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
@@ -355,20 +355,10 @@ pub(super) fn after_growth(object: &Bound<'_, PyAny>, this: &Datagram) -> PyResu
     }
 }
 
-/// Calls `pause_writing` or `resume_writing`; a failure is reported and changes nothing.
+/// Tells the protocol that there is no room, or room again; a failure is reported and changes nothing.
 fn tell_protocol(object: &Bound<'_, PyAny>, this: &Datagram, pause: bool) -> PyResult<()> {
-    let py = object.py();
-    let Some(protocol) = this.protocol(py)? else {
+    let Some(protocol) = this.protocol(object.py())? else {
         return Ok(());
     };
-    let names = &imports(py).names;
-    let name = if pause {
-        &names.pause_writing
-    } else {
-        &names.resume_writing
-    };
-    match call::method0(&protocol, name) {
-        Ok(_) => Ok(()),
-        Err(error) => end::report(object, error, &format!("protocol.{name}() failed")),
-    }
+    call_protocol(&protocol, pause).or_else(|(error, message)| end::report(object, error, &message))
 }
