@@ -14,17 +14,12 @@ from typing import Any
 import pytest
 
 from .support import Loop, Recorder, run, socket_pair, turns, until
-from .tls_support import Contexts, Peer, connection, make_contexts
+from .tls_support import NEW_TLS, Contexts, Peer, connection, make_contexts
 
-if sys.version_info < (3, 11):
-    # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
-    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+pytestmark = NEW_TLS
 
 needs_shutdown_timeout = pytest.mark.skipif(
     sys.version_info < (3, 11), reason="ssl_shutdown_timeout is new in CPython 3.11"
-)
-old_protocol = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="CPython 3.10 has another TLS protocol, which differs here"
 )
 
 
@@ -61,7 +56,6 @@ def test_the_peers_announcement_ends_the_connection(loop: Loop, contexts: Contex
     run(loop, main())
 
 
-@old_protocol
 def test_an_eof_received_that_wants_to_keep_the_connection_is_warned(
     loop: Loop, contexts: Contexts, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -104,7 +98,6 @@ def test_a_broken_record_is_openssls_own_error(loop: Loop, contexts: Contexts) -
     run(loop, main())
 
 
-@old_protocol
 def test_data_before_a_broken_record_arrive(loop: Loop, contexts: Contexts) -> None:
     async def main() -> None:
         async with connection(contexts) as (_, protocol, peer):
@@ -210,7 +203,6 @@ def test_a_peer_that_does_not_read_is_given_up(loop: Loop, contexts: Contexts) -
     run(loop, main())
 
 
-@old_protocol
 def test_a_peer_that_goes_on_sending_is_not_read(loop: Loop, contexts: Contexts) -> None:
     async def main() -> None:
         async with connection(contexts) as (transport, protocol, peer):
@@ -273,7 +265,6 @@ def test_closing_twice_is_harmless(loop: Loop, contexts: Contexts) -> None:
     run(loop, main())
 
 
-@old_protocol
 def test_writes_after_the_end_are_warned_about(
     loop: Loop, contexts: Contexts, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -393,7 +384,6 @@ def test_interrupts_in_a_protocol_leave_the_run(loop: Loop, contexts: Contexts) 
             loop.run_until_complete(task)
 
 
-@old_protocol
 def test_a_connection_that_ended_leaves_no_cycle(loop: Loop, contexts: Contexts) -> None:
     async def main() -> list[weakref.ref[Any]]:
         async with connection(contexts) as (transport, protocol, peer):

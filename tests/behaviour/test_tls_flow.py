@@ -13,15 +13,10 @@ from typing import Any
 import pytest
 
 from .support import BufferedRecorder, Loop, Recorder, run, socket_pair, turns, until
-from .tls_support import Contexts, Peer, connection, make_contexts
+from .tls_support import NEW_TLS, Contexts, Peer, connection, make_contexts
 
-if sys.version_info < (3, 11):
-    # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
-    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+pytestmark = NEW_TLS
 
-old_protocol = pytest.mark.skipif(
-    sys.version_info < (3, 11), reason="CPython 3.10 has another TLS protocol, without marks of its own"
-)
 MEBIBYTE = 1024 * 1024
 
 
@@ -162,7 +157,6 @@ def test_a_paused_protocol_gets_nothing_and_stops_the_peer(loop: Loop, contexts:
     run(loop, main())
 
 
-@old_protocol
 def test_pausing_in_data_received_holds_back_what_follows(loop: Loop, contexts: Contexts) -> None:
     class Pausing(Recorder):
         def data_received(self, data: bytes) -> None:
@@ -182,7 +176,6 @@ def test_pausing_in_data_received_holds_back_what_follows(loop: Loop, contexts: 
     run(loop, main())
 
 
-@old_protocol
 def test_the_peers_end_waits_for_a_paused_protocol(loop: Loop, contexts: Contexts) -> None:
     async def main() -> None:
         async with connection(contexts) as (transport, protocol, peer):
@@ -224,7 +217,6 @@ def test_a_buffered_protocol_gets_every_byte(loop: Loop, contexts: Contexts, siz
     run(loop, main())
 
 
-@old_protocol
 @pytest.mark.pyloop_only("asyncio takes an empty buffer for the peer's end, and asks again after an error")
 @pytest.mark.parametrize("fault", ["raises", "empty"])
 def test_a_buffer_that_is_none_ends_the_connection(
@@ -252,7 +244,6 @@ def test_a_buffer_that_is_none_ends_the_connection(
     assert reports[0]["message"] == "Fatal error on SSL protocol"
 
 
-@old_protocol
 def test_water_marks(loop: Loop, contexts: Contexts) -> None:
     async def main() -> None:
         async with connection(contexts) as (transport, _, _peer):

@@ -9,18 +9,15 @@ from __future__ import annotations
 import asyncio
 import random
 import ssl
-import sys
 from typing import Any
 
 import pytest
 
 from .fuzzing import SECONDS, seeds
 from .support import Loop, Recorder, run, socket_pair, until
-from .tls_support import Contexts, Peer, connection, make_contexts
+from .tls_support import NEW_TLS, Contexts, Peer, connection, make_contexts
 
-if sys.version_info < (3, 11):
-    # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
-    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+pytestmark = NEW_TLS
 
 
 @pytest.fixture(scope="module")

@@ -4,17 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import sys
 from typing import Any
 
 import pytest
 
 from .support import Loop, Recorder, run, socket_pair, turns, until
-from .tls_support import Contexts, make_contexts
+from .tls_support import NEW_TLS, Contexts, make_contexts
 
-if sys.version_info < (3, 11):
-    # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
-    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+pytestmark = NEW_TLS
 
 
 @pytest.fixture(scope="module")
@@ -164,7 +161,6 @@ def test_an_error_in_a_tunnel_reaches_the_protocol(loop: Loop, contexts: Context
     run(loop, main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="CPython 3.10's TLS transports cannot carry TLS")
 @pytest.mark.parametrize("layers", [2, 3])
 def test_tls_within_tls(loop: Loop, contexts: Contexts, layers: int) -> None:
     async def main() -> None:
@@ -183,7 +179,6 @@ def test_tls_within_tls(loop: Loop, contexts: Contexts, layers: int) -> None:
     run(loop, main())
 
 
-@pytest.mark.skipif(sys.version_info < (3, 11), reason="CPython 3.10's TLS transports cannot carry TLS")
 def test_aborting_tls_within_tls(loop: Loop, contexts: Contexts) -> None:
     async def main() -> None:
         ours, theirs = socket_pair()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import sys
 import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -13,11 +12,9 @@ from typing import Any
 import pytest
 
 from .support import Loop, Recorder, open_descriptors, run, turns, until
-from .tls_support import Contexts, make_contexts
+from .tls_support import NEW_TLS, Contexts, make_contexts
 
-if sys.version_info < (3, 11):
-    # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
-    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+pytestmark = NEW_TLS
 
 CONNECTIONS = 1000
 # Objects that a thousand connections may add for other reasons than that they are kept: caches fill up.

@@ -12,11 +12,9 @@ from typing import Any
 import pytest
 
 from .support import Loop, Recorder, run, turns, until
-from .tls_support import Contexts, connection, make_contexts
+from .tls_support import NEW_TLS, Contexts, connection, make_contexts
 
-if sys.version_info < (3, 11):
-    # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
-    pytestmark = pytest.mark.filterwarnings("ignore:unclosed transport <asyncio.sslproto:ResourceWarning")
+pytestmark = NEW_TLS
 
 
 @pytest.fixture
@@ -240,7 +238,7 @@ def test_the_transport_is_an_ordinary_object(loop: Loop, contexts: Contexts) -> 
     async def main() -> None:
         async with connection(contexts) as (transport, protocol, peer):
             assert isinstance(transport, asyncio.Transport)
-            assert transport._start_tls_compatible or sys.version_info < (3, 11)
+            assert transport._start_tls_compatible
             assert weakref.ref(transport)() is transport
             transport.note = "mine"
             assert transport.__dict__["note"] == "mine"

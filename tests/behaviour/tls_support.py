@@ -6,12 +6,21 @@ import asyncio
 import contextlib
 import socket
 import ssl
+import sys
 from collections.abc import AsyncIterator
 from typing import Any, NamedTuple
 
+import pytest
 from certificates import Authority
 
 from .support import Recorder, socket_pair, turns, until
+
+# asyncio's TLS was written anew for CPython 3.11. pyloop does what the new one does on every Python.
+NEW_TLS = (
+    [pytest.mark.pyloop_only("asyncio's TLS of CPython 3.10 is another, which 3.11 has replaced")]
+    if sys.version_info < (3, 11)
+    else []
+)
 
 
 class Contexts(NamedTuple):
