@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ssl
+import sys
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
@@ -80,7 +82,9 @@ def test_a_transaction_that_fails_leaves_nothing(run: Run, way_in: dict[str, Any
     run(program())
 
 
-def test_megabytes_are_copied_in_and_out(run: Run, way_in: dict[str, Any]) -> None:
+def test_megabytes_are_copied_in_and_out(run: Run, way_in: dict[str, Any], loop_name: str) -> None:
+    if loop_name == "asyncio" and sys.version_info < (3, 11) and isinstance(way_in.get("ssl"), ssl.SSLContext):
+        pytest.skip("asyncio's TLS of CPython 3.10 hands data out while reading is paused, which asyncpg fails on")
     records = [(number, "abcdefghij" * 50) for number in range(6000)]  # 3 MB: more than any buffer on the way
 
     async def program() -> None:
