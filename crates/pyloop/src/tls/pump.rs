@@ -116,6 +116,8 @@ pub(super) struct Output {
     pub(super) lower_full: bool,
     /// Records are being made further up the stack.
     pub(super) sealing: bool,
+    /// Something was written while the backlog was being encrypted and sent.
+    pub(super) written_meanwhile: bool,
 }
 
 /// How far the connection's end has come.
@@ -379,6 +381,7 @@ pub(crate) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
             flow,
             lower_full: false,
             sealing: false,
+            written_meanwhile: false,
         },
         ending: Ending {
             closed: false,

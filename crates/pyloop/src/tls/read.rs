@@ -195,10 +195,11 @@ pub(super) fn tell_end(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     }
 }
 
-/// Pauses the lower transport when too many records wait for the application, and resumes it.
+/// Pauses the lower transport when too many records wait for the application, and resumes it when they are few, or when nothing
+/// waits for the application any more: then what is left is the beginning of a record, of whatever length.
 pub(super) fn control_lower(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     let py = object.py();
-    let (lower, paused, high, low) = pump.with(py, |state| {
+    let (lower, waits, paused, high, low) = pump.with(py, |state| {
         let input = &state.input;
         // While the application reads, nothing is left lying: only a pause asks for a look.
         let asks = input.paused || input.lower_paused;
@@ -207,15 +208,16 @@ pub(super) fn control_lower(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<
             .as_ref()
             .filter(|_| asks)
             .map(|lower| lower.clone_ref(py));
-        (lower, input.lower_paused, input.high, input.low)
+        let waits = input.paused && !state.ending.discard;
+        (lower, waits, input.lower_paused, input.high, input.low)
     })?;
     let Some(lower) = lower else {
         return Ok(());
     };
     let size = pump.session.incoming_size(py)?;
-    let pause = if size >= high && !paused {
+    let pause = if waits && size >= high && !paused {
         true
-    } else if size <= low && paused {
+    } else if paused && (!waits || size <= low) {
         false
     } else {
         return Ok(());

@@ -69,6 +69,8 @@ pub(super) fn flush(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     if !read::pull(object, pump)? {
         return Ok(()); // The read in progress goes on here when it is through.
     }
+    // The peer's announcement, or its end, may be behind what nobody wants to read any more.
+    read::control_lower(object, pump)?;
     write::push(object, pump)?;
     let (waits, written) = pump.with(py, |state| {
         // What has arrived before the peer's end waits for the application, for as long as it likes.

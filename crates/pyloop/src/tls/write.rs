@@ -4,6 +4,8 @@
 //! has returned, as it sends the buffer of a plain transport then: several writes share records and a system call. Over
 //! other transports it is encrypted at once.
 
+use std::sync::atomic::Ordering;
+
 use engine::Piece;
 use pyo3::exceptions::PyTypeError;
 use pyo3::prelude::*;
@@ -76,9 +78,16 @@ pub(super) fn write(
     })?;
     match lower {
         _ if !wrapped => Ok(()),
-        Some(Lower::Stream(stream)) if size < SEAL_AT => transport::request_flush(stream.bind(py)),
+        Some(Lower::Stream(stream)) if size < SEAL_AT && is_running(py, pump) => {
+            transport::request_flush(stream.bind(py))
+        }
         _ => push(object, pump),
     }
+}
+
+/// Whether there is a callback after whose return the loop flushes.
+fn is_running(py: Python<'_>, pump: &Pump) -> bool {
+    pump.owner.bind(py).get().running.load(Ordering::Relaxed)
 }
 
 /// The loop flushes the stream transport underneath.
@@ -102,9 +111,12 @@ pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
 pub(super) fn push(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     let py = object.py();
     let begin = pump.with(py, |state| {
-        let may = matches!(state.phase, Phase::Wrapped | Phase::Flushing);
-        // Otherwise the lower transport has called back, and what is left is seen to further up.
-        may && !std::mem::replace(&mut state.output.sealing, true)
+        if !matches!(state.phase, Phase::Wrapped | Phase::Flushing) {
+            return false;
+        }
+        // The lower transport has called back: what is left is seen to further up.
+        state.output.written_meanwhile = state.output.sealing;
+        !std::mem::replace(&mut state.output.sealing, true)
     })?;
     if !begin {
         return Ok(());
@@ -124,7 +136,10 @@ fn push_all(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
     loop {
         let more = seal(py, pump)?;
         send_records(py, pump)?;
-        if !more {
+        let again = pump.with(py, |state| {
+            std::mem::take(&mut state.output.written_meanwhile)
+        })?;
+        if !more && !again {
             return Ok(());
         }
     }

@@ -6,6 +6,7 @@
 //! when the kernel has no room. Pipes are written to at once.
 
 use std::io::IoSlice;
+use std::sync::atomic::Ordering;
 
 use engine::MAX_SLICES;
 use pyo3::exceptions::{PyRuntimeError, PyTypeError};
@@ -91,7 +92,11 @@ fn admit(stream: &Stream, state: &State, size: usize) -> Admission {
             Medium::Writer { .. } if state.ending.closing => Admission::Closing,
             // At once, as asyncio has it: programs print to the same terminal, and read the other end themselves.
             Medium::Writer { .. } => Admission::Accepted(true),
-            _ => Admission::Accepted(state.output.buffer.len() + size > high.min(SEND_AT)),
+            // Nor is there anything to wait for while the loop does not run: no callback will return.
+            _ => Admission::Accepted(
+                state.output.buffer.len() + size > high.min(SEND_AT)
+                    || !stream.owner.get().running.load(Ordering::Relaxed),
+            ),
         }
     }
 }
@@ -124,7 +129,7 @@ fn append(object: &Bound<'_, PyAny>, stream: &Stream, chunk: Chunk) -> PyResult<
             .with(&access, |queue| queue.unflushed.push(reference));
         drop(access);
         if !core.owner.is_here() {
-            core.wake(); // A write from outside of the run (legal while the loop is stopped) still leaves.
+            core.wake(); // A write from another thread than the run's is a mistake, and leaves all the same.
         }
     }
     Ok(())
