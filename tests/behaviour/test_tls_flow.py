@@ -205,6 +205,42 @@ def test_closing_a_paused_transport_ends_it(loop: Loop, contexts: Contexts) -> N
     run(loop, main())
 
 
+@pytest.mark.parametrize("high", [256 * 1024, 1000])
+def test_closing_does_not_wait_for_what_nobody_reads(loop: Loop, contexts: Contexts, high: int) -> None:
+    """The peer's end lies behind it, and the transport underneath is paused."""
+
+    async def main() -> None:
+        async with connection(contexts) as (transport, protocol, peer):
+            transport.set_read_buffer_limits(high=high)
+            transport.pause_reading()
+            sent = peer.records(bytes(400_000)) + peer.close_notify()
+            sending = asyncio.ensure_future(loop.sock_sendall(peer.sock, sent))
+            await until(lambda: transport.get_read_buffer_size() >= high)
+            transport.close()
+            await until(lambda: protocol.lost)
+            assert protocol.received == b""
+            await asyncio.gather(sending, return_exceptions=True)
+
+    run(loop, main())
+
+
+def test_reading_goes_on_though_half_a_record_is_more_than_the_mark(loop: Loop, contexts: Contexts) -> None:
+    async def main() -> None:
+        async with connection(contexts) as (transport, protocol, peer):
+            transport.set_read_buffer_limits(high=1000)
+            transport.pause_reading()
+            record = peer.records(bytes(10_000))
+            peer.sock.send(record[:5000])
+            await until(lambda: transport.get_read_buffer_size() == 5000)
+            transport.resume_reading()
+            await turns(3)
+            peer.sock.send(record[5000:])
+            await until(lambda: len(protocol.received) == 10_000)
+            transport.abort()
+
+    run(loop, main())
+
+
 @pytest.mark.parametrize("size", [1, 7, 1000, 20_000, 200_000])
 def test_a_buffered_protocol_gets_every_byte(loop: Loop, contexts: Contexts, size: int) -> None:
     async def main() -> None:

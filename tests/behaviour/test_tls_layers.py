@@ -89,8 +89,20 @@ class Tunnel(asyncio.Transport):
         return {"peername": "the other end"}.get(name, default)
 
 
-def tunnel(loop: Loop, ours: Any, theirs: Any) -> tuple[Tunnel, Tunnel]:
-    ends = Tunnel(loop, ours), Tunnel(loop, theirs)
+class Immediate(Tunnel):
+    """What is written has arrived when `write()` returns, and may have been answered; if that is asked for."""
+
+    immediate = False
+
+    def write(self, data: Any) -> None:
+        if not self.immediate:
+            return super().write(data)
+        assert self.other is not None
+        return self.other._arrive(bytes(data))
+
+
+def tunnel(loop: Loop, ours: Any, theirs: Any, kind: type[Tunnel] = Tunnel) -> tuple[Tunnel, Tunnel]:
+    ends = kind(loop, ours), kind(loop, theirs)
     ends[0].other, ends[1].other = ends[1], ends[0]
     return ends
 
@@ -130,6 +142,26 @@ def test_tls_through_a_tunnel_of_the_applications(loop: Loop, contexts: Contexts
         client, serving = await upgrade(loop, contexts, ours, theirs, protocols)
         assert client.get_extra_info("peername") == "the other end"
         await converse(client, serving, protocols)
+
+    run(loop, main())
+
+
+def test_answers_written_within_a_write_are_sent(loop: Loop, contexts: Contexts) -> None:
+    class Answering(Recorder):
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            if len(self.received) < 10:
+                self.transport.write(data)
+
+    async def main() -> None:
+        protocols = Answering(), Answering()
+        ours, theirs = tunnel(loop, protocols[0], protocols[1], Immediate)
+        client, _ = await upgrade(loop, contexts, ours, theirs, protocols)
+        ours.immediate = theirs.immediate = True  # type: ignore[attr-defined]
+        client.write(b"x")
+        await until(lambda: [len(protocol.received) for protocol in protocols] == [9, 10])
+        client.close()
+        await until(lambda: protocols[0].lost and protocols[1].lost)
 
     run(loop, main())
 

@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from .support import Loop, Recorder, listening_socket, receive_all, receive_exactly, run, transport_over, turns, until
+from .support import (
+    Loop,
+    Recorder,
+    listening_socket,
+    receive_all,
+    receive_exactly,
+    run,
+    socket_pair,
+    transport_over,
+    turns,
+    until,
+)
 
 
 @pytest.mark.parametrize("make", [bytes, bytearray, memoryview], ids=["bytes", "bytearray", "memoryview"])
@@ -424,3 +435,21 @@ def test_the_answers_to_one_read_leave_in_one_system_call(loop: Loop) -> None:
             assert segments_sent(transport.get_extra_info("socket")) == before + 1
 
     run(loop, main())
+
+
+@pytest.mark.filterwarnings("ignore:unclosed transport:ResourceWarning")
+@pytest.mark.parametrize("then", ["wait", "close the loop"])
+def test_bytes_written_while_the_loop_does_not_run_leave_at_once(loop: Loop, then: str) -> None:
+    ours, theirs = socket_pair()
+    with theirs:
+        transport, _ = run(loop, loop.create_connection(asyncio.Protocol, sock=ours))
+        transport.write(b"be")
+        transport.writelines([b"", b"fore"])
+        if then == "close the loop":
+            loop.close()
+        assert theirs.recv(100) == b"before"
+        if then == "wait":
+            transport.abort()
+            run(loop, turns(2))
+        else:
+            ours.close()
