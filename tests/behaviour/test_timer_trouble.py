@@ -468,13 +468,12 @@ def test_an_interrupt_in_a_mailbox_leaves_the_run_and_the_timer(loop: Loop, inte
         if calls == 1:
             raise interrupt
 
-    async def register() -> TimerScope:
-        scope = TimerScope("owner", mailbox)
+    async def attach() -> None:
         scope.attach()
-        scope.register_periodic("tick", 0.001)
-        return scope
 
-    scope = run(loop, register())
+    scope = TimerScope("owner", mailbox)
+    run(loop, attach())
+    scope.register_periodic("tick", 0.001)
     loop.call_later(20, loop.stop)
     with pytest.raises(interrupt):
         loop.run_forever()
