@@ -776,24 +776,27 @@ class LoopCore:
 
 @final
 class DriverPort:
-    """Deadlines that the driver attends for a loop that is not a `PyLoop`; `pyloop.timers` uses it."""
+    """What the driver tells a loop, through a descriptor that the loop watches; `pyloop.timers` uses it."""
 
     def __new__(cls) -> Self: ...
     def fileno(self) -> int:
         """Returns the descriptor that is readable when something is due."""
 
-    def arm(self, seconds: float) -> int:
-        """Has the driver tell in so many seconds, and not before; returns the number under which it will.
+    def arm(self, when: float) -> int:
+        """Has the driver tell once `time.monotonic()` has reached `when`; returns the number under which it will.
 
         Raises:
             OSError: if the system refuses the driver's thread.
         """
 
     def disarm(self, number: int) -> None:
-        """Lets go of a deadline; it may have been told already."""
+        """Lets go of what has this number; it may have been told already."""
+
+    def disarm_all(self) -> None:
+        """Lets go of everything: the loop is closed."""
 
     def take_due(self) -> list[int]:
-        """Returns the numbers of what is due, in the order of the deadlines."""
+        """Returns the numbers of what is due, in the order in which the driver told of it."""
 
 @final
 class ManagerHandle:
@@ -821,14 +824,21 @@ class ManagerHandle:
     def try_recv(self) -> str | Literal[False] | None:
         """Returns the name of a timer that has expired; None if there is none, False if there will be none."""
 
-    def event_arrives(self) -> asyncio.Future[None]:
-        """Awaits an event, or the end."""
+    def tell_of_event(self, port: DriverPort) -> int:
+        """Has a port tell of an event, or of the end; returns the number under which it will. Not in a forked child.
+
+        Raises:
+            OSError: if the system refuses the driver's thread.
+        """
 
     def tell_next_receiver(self) -> None:
         """Has another receiver look, in place of one that has given up."""
 
-    def place_is_free(self) -> asyncio.Future[None]:
-        """Awaits a place in the command buffer, or the end."""
+    def tell_of_place(self, port: DriverPort) -> int:
+        """Has a port tell of a place in the command buffer, or of the end; as `tell_of_event()`."""
 
     def is_closed(self) -> bool:
         """Returns whether commands are refused."""
+
+    def is_inherited(self) -> bool:
+        """Returns whether this process is a forked child of the one that made the manager."""

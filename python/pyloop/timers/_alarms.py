@@ -1,16 +1,19 @@
-"""One deadline on any loop: the loop's own timers if it is a `PyLoop`, else the driver's."""
+"""What a loop waits for: a deadline, by its own timers or the driver's, or the driver's word that work is done."""
 
 from __future__ import annotations
 
+import asyncio
 import contextvars
+import functools
 import threading
+import time
 import weakref
-from typing import TYPE_CHECKING, Any, Protocol
+from asyncio import base_events
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 from pyloop._pyloop import DriverPort, LoopCore
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable
 
 
@@ -28,6 +31,23 @@ def alarm_at(loop: asyncio.AbstractEventLoop, when: float, callback: Callable[[]
     return _port_of(loop).arm(when, callback)
 
 
+async def told(begin: Callable[[DriverPort], int]) -> None:
+    """Waits until the driver tells what `begin` has it watch, on any loop."""
+    loop = asyncio.get_running_loop()
+    future: asyncio.Future[None] = loop.create_future()
+    alarm = _port_of(loop).watch(begin, functools.partial(finish, future))
+    try:
+        await future
+    finally:
+        alarm.cancel()
+
+
+def finish(future: asyncio.Future[None]) -> None:
+    """Resolves a future, unless it is done."""
+    if not future.done():
+        future.set_result(None)
+
+
 class _PortAlarm:
     __slots__ = ("_number", "_port")
 
@@ -39,56 +59,103 @@ class _PortAlarm:
         self._port.disarm(self._number)
 
 
+class _Entry(NamedTuple):
+    when: float
+    callback: Callable[[], object]
+    context: contextvars.Context
+
+
+class _Armed:
+    """What a port tells of, by number. Only the loop's reader holds it: callbacks mostly lead back to the loop."""
+
+    __slots__ = ("__weakref__", "alarms", "watches")
+
+    def __init__(self) -> None:
+        self.alarms: dict[int, _Entry] = {}
+        # These run inside of the reader: they only resolve futures.
+        self.watches: dict[int, Callable[[], object]] = {}
+
+
 class _Port:
-    """The driver's way into a loop that is not ours: a descriptor that the loop watches while deadlines are armed."""
+    """The driver's way into a loop: a descriptor that the loop watches from the first use to its end.
+
+    The registry of ports holds it for as long as the loop lives. So it refers weakly to the loop and to what is armed:
+    these end with the loop, at the latest when it is closed and forgets its readers.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        # Weak, since the registry of ports must not keep loops alive; strong in the reader while something is armed.
         self._loop = weakref.ref(loop)
         self._native = DriverPort()
-        self._armed: dict[int, tuple[float, Callable[[], object], contextvars.Context]] = {}
-        self._watched = False
+        self._armed: Callable[[], _Armed | None] = _nothing
 
     def arm(self, when: float, callback: Callable[[], object]) -> _PortAlarm:
+        loop, armed = self._watched()
+        return _PortAlarm(self, self._file(loop, armed, _Entry(when, callback, contextvars.copy_context())))
+
+    def watch(self, begin: Callable[[DriverPort], int], callback: Callable[[], object]) -> _PortAlarm:
+        _, armed = self._watched()
+        number = begin(self._native)
+        armed.watches[number] = callback
+        return _PortAlarm(self, number)
+
+    def _watched(self) -> tuple[asyncio.AbstractEventLoop, _Armed]:
         loop = self._loop()
         if loop is None or loop.is_closed():
             raise RuntimeError("Event loop is closed")
-        if not self._watched:
-            loop.add_reader(self._native.fileno(), self._due, loop)
-            self._watched = True
-        return _PortAlarm(self, self._file(loop, when, callback, contextvars.copy_context()))
+        armed = self._armed()
+        if armed is None:
+            armed = _Armed()
+            loop.add_reader(self._native.fileno(), self._due, armed)
+            native = self._native
+            self._armed = weakref.ref(armed, lambda _: native.disarm_all())
+        return loop, armed
 
-    def _file(
-        self,
-        loop: asyncio.AbstractEventLoop,
-        when: float,
-        callback: Callable[[], object],
-        context: contextvars.Context,
-    ) -> int:
-        number = self._native.arm(max(0.0, when - loop.time()))
-        self._armed[number] = when, callback, context
+    def _file(self, loop: asyncio.AbstractEventLoop, armed: _Armed, entry: _Entry) -> int:
+        # asyncio's own clock is the driver's: to the last digit. Another one is asked how much is left.
+        when = entry.when if _is_monotonic(loop) else time.monotonic() + max(0.0, entry.when - loop.time())
+        number = self._native.arm(when)
+        armed.alarms[number] = entry
         return number
 
     def disarm(self, number: int) -> None:
-        if self._armed.pop(number, None) is not None:
-            self._native.disarm(number)
+        armed = self._armed()
+        if armed is not None:
+            armed.alarms.pop(number, None)
+            armed.watches.pop(number, None)
+        self._native.disarm(number)
 
-    def _due(self, loop: asyncio.AbstractEventLoop) -> None:
-        now = loop.time()
+    def _due(self, armed: _Armed) -> None:
+        loop = self._loop()
+        if loop is None:
+            return
+        due: list[tuple[float, int, _Entry]] = []
         for number in self._native.take_due():
-            armed = self._armed.pop(number, None)
-            if armed is None:
-                continue  # Cancelled after it was told.
-            when, callback, context = armed
+            watch = armed.watches.pop(number, None)
+            if watch is not None:
+                watch()
+                continue
+            entry = armed.alarms.pop(number, None)
+            if entry is not None:  # None was cancelled after it was told.
+                due.append((entry.when, number, entry))
+        if not _is_monotonic(loop):
+            # What is left was asked for at different moments: the driver's order may be another than the deadlines'.
+            due.sort()
+        now = loop.time()
+        for when, _, entry in due:
             if when > now:
                 # The loop's clock is coarser than the driver's, or another one.
-                self._file(loop, when, callback, context)
+                self._file(loop, armed, entry)
             else:
                 # A callback of its own for each: what one raises is reported, and the others run.
-                loop.call_soon(callback, context=context)
-        if not self._armed:
-            loop.remove_reader(self._native.fileno())
-            self._watched = False
+                loop.call_soon(entry.callback, context=entry.context)
+
+
+def _nothing() -> None:
+    return None
+
+
+def _is_monotonic(loop: asyncio.AbstractEventLoop) -> bool:
+    return getattr(loop.time, "__func__", None) is base_events.BaseEventLoop.time
 
 
 _ports: weakref.WeakKeyDictionary[Any, _Port] = weakref.WeakKeyDictionary()

@@ -20,7 +20,7 @@ class NotAttached(TimerError, RuntimeError):
 
 
 class InvalidRegistration(TimerError, ValueError):
-    """A name is empty, an interval zero, negative or NaN, or a due time negative or NaN."""
+    """A name is empty, an interval below a nanosecond, negative or NaN, or a due time negative or NaN."""
 
 
 class ManagerClosed(TimerError, RuntimeError):

@@ -6,9 +6,10 @@ import asyncio
 import contextvars
 import dataclasses
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
-from ._alarms import Alarm, alarm_at
+from ._alarms import Alarm, alarm_at, finish
 from ._schedule import MissedTick, Schedule, Seconds, to_seconds
 
 if TYPE_CHECKING:
@@ -124,8 +125,9 @@ def call_every(
         loop: By default the running loop.
 
     Raises:
-        InvalidRegistration: for an interval that is not positive, a first time that is negative, or NaN.
-        RuntimeError: without a loop, or if it is closed.
+        InvalidRegistration: for an interval below a nanosecond, a first time that is negative, or NaN.
+        RuntimeError: without a loop, or if it is closed; in debug mode, for another thread than the loop's.
+        TypeError: for arguments of other types; in debug mode, for a coroutine function.
     """
     seconds = to_seconds(interval, "interval", positive=True)
     delay = seconds if first is None else to_seconds(first, "first", positive=False)
@@ -133,15 +135,22 @@ def call_every(
         raise TypeError(f"a callable object was expected by call_every(), got {callback!r}")
     if not isinstance(missed, MissedTick):
         raise TypeError(f"missed must be a MissedTick, not {missed!r}")
+    if context is not None and not isinstance(context, contextvars.Context):
+        raise TypeError(f"context must be a contextvars.Context or None, not {type(context).__name__}")
     if loop is None:
         loop = asyncio.get_running_loop()
+    if loop.get_debug():
+        _check_call(loop, callback)
     schedule = Schedule(loop.time() + delay, seconds, missed)
     return PeriodicHandle(loop, schedule, callback, args, contextvars.copy_context() if context is None else context)
 
 
-def _finish(arrived: asyncio.Future[None]) -> None:
-    if not arrived.done():
-        arrived.set_result(None)
+def _check_call(loop: asyncio.AbstractEventLoop, callback: Callable[..., object]) -> None:
+    """What `call_later()` checks in debug mode."""
+    if asyncio.iscoroutine(callback) or inspect.iscoroutinefunction(callback):
+        raise TypeError("coroutines cannot be used with call_every()")
+    if loop.is_running() and asyncio._get_running_loop() is not loop:
+        raise RuntimeError("Non-thread-safe operation invoked on an event loop other than the current one")
 
 
 class Interval:
@@ -155,6 +164,8 @@ class Interval:
         self._missed = missed
         # From the first tick on: only then is there a loop, and with it a clock.
         self._schedule: Schedule | None = None
+        # What calls of `tick()` wait for.
+        self._waiting: set[asyncio.Future[None]] = set()
 
     def __aiter__(self) -> Self:
         return self
@@ -173,10 +184,12 @@ class Interval:
             await asyncio.sleep(0)
         while (taken := schedule.take(now := loop.time())) is None:
             arrived = loop.create_future()
-            alarm = alarm_at(loop, schedule.next, functools.partial(_finish, arrived))
+            alarm = alarm_at(loop, schedule.next, functools.partial(finish, arrived))
+            self._waiting.add(arrived)
             try:
                 await arrived
             finally:
+                self._waiting.discard(arrived)
                 alarm.cancel()
         sequence, scheduled = taken
         return Tick(sequence, scheduled, now)
@@ -185,6 +198,9 @@ class Interval:
         """Has the next tick come one interval from now, and the later ones from there."""
         if self._schedule is not None:
             self._schedule.move_to(asyncio.get_running_loop().time() + self._interval)
+            # Who waits for a later time is to look again.
+            for arrived in self._waiting:
+                finish(arrived)
 
 
 def interval(interval: Seconds, *, first: Seconds = 0.0, missed: MissedTick = MissedTick.BURST) -> Interval:
@@ -196,6 +212,6 @@ def interval(interval: Seconds, *, first: Seconds = 0.0, missed: MissedTick = Mi
     An interval that nobody waits for costs nothing. On any loop.
 
     Raises:
-        InvalidRegistration: for an interval that is not positive, a first time that is negative, or NaN.
+        InvalidRegistration: for an interval below a nanosecond, a first time that is negative, or NaN.
     """
     return Interval(interval, first=first, missed=missed)

@@ -3,6 +3,9 @@
 All machines count ticks from the epoch of the wall clock, so that a tick has the same number everywhere. They ask for
 the lock of a tick well before it is due, and whoever gets it keeps it until the tick after is due. A machine whose
 clock is less than half an interval off so finds the lock taken, or comes too late to use it.
+
+Where one lock serves all ticks, it is given back as soon as its tick is due, before it is asked for again: by then even
+a clock that is half an interval slow has it too late for that tick.
 """
 
 from __future__ import annotations
@@ -49,22 +52,47 @@ def ends_early(lock: Any, interval: float) -> bool:
 async def acquire(lock: Any, patience: float) -> bool:
     """Tries to get a lock; False if another has it.
 
-    Understands `acquire(blocking=False)`, as redis-py has it, `acquire()` alone, and asynchronous context managers,
-    whose `__aenter__` returns False for a lock that another has. Where trying cannot be told from waiting, waiting too
-    long means that another has it.
+    Understands `acquire(blocking=False)`, as redis-py has it, `acquire()` alone, each also where it answers at once and
+    not by a coroutine, and asynchronous context managers, whose `__aenter__` returns False for a lock that another has.
+    Where trying cannot be told from waiting, waiting too long means that another has it.
 
     Raises:
         TimeoutError: if a lock that was asked not to wait does not answer.
     """
     entering = getattr(lock, "acquire", None)
     if entering is not None and "blocking" in _parameters(entering):
-        return await asyncio.wait_for(entering(blocking=False), patience) is not False
+        return await _answer(entering(blocking=False), patience) is not False
     attempt = type(lock).__aenter__(lock) if entering is None else entering()
     try:
-        return await asyncio.wait_for(attempt, patience) is not False
+        return await _answer(attempt, patience) is not False
     except asyncio.TimeoutError:
         logger.info("%r was not to be had within %s s", lock, patience)
         return False
+
+
+async def _answer(attempt: Any, patience: float) -> Any:
+    return await asyncio.wait_for(attempt, patience) if inspect.isawaitable(attempt) else attempt
+
+
+class Kept:
+    """A lock that was had, to be given back once."""
+
+    def __init__(self, lock: Any) -> None:
+        self._lock: Any = lock
+
+    def is_same(self, lock: Any) -> bool:
+        """Whether a lock is this one, which is not given back yet: the object itself, or one of its name."""
+        kept = self._lock
+        if kept is None or lock is kept:
+            return kept is not None
+        name = getattr(lock, "name", None)
+        return name is not None and name == getattr(kept, "name", None)
+
+    async def give_back(self) -> None:
+        """Gives it back. Does nothing if that was begun before."""
+        lock, self._lock = self._lock, None
+        if lock is not None:
+            await release(lock)
 
 
 async def release(lock: Any) -> None:

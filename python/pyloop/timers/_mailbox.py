@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import queue
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -16,10 +17,12 @@ MOST_UNREAD = 1024
 
 
 class QueueMailbox:
-    """Puts firings into an `asyncio.Queue`, or whatever has its methods."""
+    """Puts firings into an `asyncio.Queue`, or whatever has those of its methods that are used here."""
 
-    def __init__(self, queue: asyncio.Queue[Any]) -> None:
-        self._queue = queue
+    METHODS = ("full", "maxsize", "put", "put_nowait", "qsize")
+
+    def __init__(self, mailbox: asyncio.Queue[Any]) -> None:
+        self._queue = mailbox
 
     def has_room(self) -> bool:
         """Whether a message can be handed over now."""
@@ -63,7 +66,9 @@ def mailbox_of(given: Any) -> QueueMailbox | CallbackMailbox | None:
     """
     if given is None:
         return None
-    if hasattr(given, "put_nowait") and hasattr(given, "qsize"):
+    if isinstance(given, (queue.Queue, queue.SimpleQueue)):
+        raise TypeError(f"a mailbox is an asyncio.Queue or callable; {given!r} would block the loop")
+    if all(hasattr(given, name) for name in QueueMailbox.METHODS):
         return QueueMailbox(given)
     if callable(given):
         return CallbackMailbox(given)

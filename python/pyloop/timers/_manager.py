@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pyloop._pyloop import ManagerHandle
 
+from ._alarms import told
 from ._errors import InvalidRegistration, ManagerClosed
 from ._messages import TimerExpired
 from ._schedule import Seconds, to_seconds
@@ -28,7 +29,7 @@ class TimerManager:
 
     The timers are the Rust engine's; any loop and any thread may use one manager. Replacing or cancelling a timer is
     final: no event of an earlier incarnation is received afterwards, even if it had expired by then. Each event is
-    received once.
+    received once. In a forked child the manager is closed: make another there.
 
     Args:
         name: Of the manager, for logs.
@@ -157,15 +158,20 @@ class TimerManager:
 
     async def _send(self, attempt: Callable[[], bool | None]) -> None:
         while (accepted := attempt()) is False:
-            await self._native.place_is_free()
+            await told(self._native.tell_of_place)
         if accepted is None:
-            raise ManagerClosed(f"the timer manager {self._name!r} is closed")
+            raise self._closed()
 
     def _try(self, accepted: bool | None) -> None:
         if accepted is None:
-            raise ManagerClosed(f"the timer manager {self._name!r} is closed")
+            raise self._closed()
         if not accepted:
             raise asyncio.QueueFull
+
+    def _closed(self) -> ManagerClosed:
+        if self._native.is_inherited():
+            return ManagerClosed(f"the timer manager {self._name!r} is the parent's, and this process its fork")
+        return ManagerClosed(f"the timer manager {self._name!r} is closed")
 
     # Events.
 
@@ -173,15 +179,22 @@ class TimerManager:
         """Waits for the next event; None once the manager is closed and all events are received.
 
         A call that is cancelled has taken nothing.
+
+        Raises:
+            ManagerClosed: in a forked child of the process that made the manager.
         """
         while (name := self._native.try_recv()) is None:
             try:
-                await self._native.event_arrives()
+                await told(self._native.tell_of_event)
             except BaseException:
                 # It may have been this call that was told of an event.
                 self._native.tell_next_receiver()
                 raise
-        return TimerExpired(name) if name is not False else None
+        if name is not False:
+            return TimerExpired(name)
+        if self._native.is_inherited():
+            raise self._closed()
+        return None
 
     def try_recv_event(self) -> TimerExpired:
         """Takes the next event without waiting.
@@ -194,7 +207,7 @@ class TimerManager:
         if name is None:
             raise asyncio.QueueEmpty
         if name is False:
-            raise ManagerClosed(f"the timer manager {self._name!r} is closed")
+            raise self._closed()
         return TimerExpired(name)
 
     def __aiter__(self) -> Self:

@@ -13,6 +13,9 @@ from ._errors import InvalidRegistration
 # would drift by the few microseconds that every timer is late.
 TOLERATED_LATENESS: Final = 0.005
 
+# The clock's unit, in seconds: ticks that are less apart cannot be told from each other.
+LEAST_INTERVAL: Final = 1e-9
+
 
 class MissedTick(enum.Enum):
     """What follows a tick that was taken late, by more than 5 ms; as `tokio::time` defines it."""
@@ -32,16 +35,23 @@ def to_seconds(value: Seconds, what: str, *, positive: bool) -> float:
     """Seconds as a float.
 
     Raises:
-        InvalidRegistration: for NaN, for what is negative, and for zero if it has to be `positive`.
+        InvalidRegistration: for NaN, for what is negative or beyond a float's range, and for less than a nanosecond if
+            it has to be `positive`.
         TypeError: for what is no number and no timedelta.
     """
     if isinstance(value, datetime.timedelta):
         value = value.total_seconds()
-    if isinstance(value, str):
+    if not hasattr(value, "__float__") and not hasattr(value, "__index__"):
+        # `float()` would also read text and bytes.
         raise TypeError(f"{what} must be a number of seconds or a timedelta, not {value!r}")
-    seconds = float(value)
+    try:
+        seconds = float(value)
+    except (OverflowError, ValueError) as error:
+        raise InvalidRegistration(f"{what} is no time in seconds: {error}") from error
     if math.isnan(seconds) or seconds < 0 or (positive and seconds == 0):
         raise InvalidRegistration(f"{what} must be {'positive' if positive else 'zero or positive'}, not {value!r}")
+    if positive and seconds < LEAST_INTERVAL:
+        raise InvalidRegistration(f"{what} must be at least a nanosecond, not {value!r}")
     return seconds
 
 

@@ -73,9 +73,13 @@ class TimerScope(Turns):
     def attach(self) -> None:
         """Lets the scope take timers, in the running loop. Does nothing if it is attached.
 
+        A scope that was left attached to a loop that is closed by now loses its timers first.
+
         Raises:
             RuntimeError: without a running loop.
         """
+        if self._loop is not None and self._loop.is_closed():
+            self.detach()
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
 
@@ -85,7 +89,7 @@ class TimerScope(Turns):
             return
         self._drop_all()
         self._loop = None
-        self._wake_receivers()
+        self._wake_receivers(detached=True)
 
     async def __aenter__(self) -> Self:
         self.attach()
@@ -218,7 +222,7 @@ class TimerScope(Turns):
     # Receiving.
 
     async def recv(self) -> TimerFired | None:
-        """Waits for the next firing; None if the scope is, or gets, detached.
+        """Waits for the next firing; None if the scope is, or gets, detached (also if it is attached again at once).
 
         A call that is cancelled has taken nothing.
 
@@ -237,7 +241,8 @@ class TimerScope(Turns):
             receiver = loop.create_future()
             self._receivers.append(receiver)
             try:
-                await receiver
+                if await receiver:
+                    return None
             except BaseException:
                 # It may have been this call that was told.
                 if receiver.done() and not receiver.cancelled():

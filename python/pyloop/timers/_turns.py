@@ -26,8 +26,10 @@ class Timer:
 
     __slots__ = (
         "alarm",
+        "busy",
         "context",
         "dead",
+        "kept",
         "number",
         "registration",
         "remaining",
@@ -48,11 +50,15 @@ class Timer:
         self.remaining: float | None = None
         # In the scope's ready queue.
         self.waiting = False
+        # The mailbox's coroutine runs: whatever happens to the timer meanwhile, its next turn begins after that.
+        self.busy = False
         # What waits for a lock or for room in a queue, and can still be called off.
         self.undelivered: asyncio.Task[None] | None = None
         # Of a periodic timer with a lock: the number of the next common tick, and of the one whose lock we have.
         self.number: int | None = None
         self.reserved: int | None = None
+        # The lock that was had last.
+        self.kept: _locks.Kept | None = None
         # It was said that its locks end too early.
         self.warned = False
 
@@ -68,7 +74,9 @@ class Timer:
             self.alarm.cancel()
             self.alarm = None
         if self.undelivered is not None:
-            self.undelivered.cancel()
+            # A task of a closed loop is never told.
+            if not self.undelivered.get_loop().is_closed():
+                self.undelivered.cancel()
             self.undelivered = None
 
 
@@ -82,7 +90,7 @@ class Turns:
         self._timers: dict[str, Timer] = {}
         # Due timers for the iterator, and who waits for them.
         self._ready: collections.deque[Timer] = collections.deque()
-        self._receivers: collections.deque[asyncio.Future[None]] = collections.deque()
+        self._receivers: collections.deque[asyncio.Future[bool]] = collections.deque()
         # Tasks that hold a lock until its tick is over, or run an owner's coroutine: referred to here alone.
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -98,11 +106,11 @@ class Turns:
         except KeyError:
             raise TimerNotFound(f"there is no timer {name!r}") from None
 
-    def _wake_receivers(self) -> None:
+    def _wake_receivers(self, *, detached: bool = False) -> None:
         while self._receivers:
             receiver = self._receivers.popleft()
-            if not receiver.done():
-                receiver.set_result(None)
+            if not receiver.done() and not receiver.get_loop().is_closed():
+                receiver.set_result(detached)
 
     def _call_off(self, timer: Timer) -> None:
         if timer.waiting:
@@ -129,7 +137,7 @@ class Turns:
 
     def _arm(self, timer: Timer) -> None:
         """Waits for a timer's next turn, unless there is none."""
-        if timer.dead or timer.remaining is not None or timer.alarm is not None or self._loop is None:
+        if timer.dead or timer.busy or timer.remaining is not None or timer.alarm is not None or self._loop is None:
             return
         if timer.schedule.next == math.inf:
             return  # It was its only one.
@@ -201,15 +209,17 @@ class Turns:
         loop, mailbox = self._attached(), self._mailbox
         assert mailbox is not None
         fired = self._take(timer)
+        rest = None
         try:
             rest = timer.context.run(mailbox.deliver, fired)
         except (SystemExit, KeyboardInterrupt):
-            raise
+            raise  # It leaves the run of the loop, which may be run again.
         except BaseException as error:  # noqa: BLE001 - reported; the timers go on
             self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
-            rest = None
+        finally:
+            if rest is None:
+                self._arm(timer)
         if rest is None:
-            self._arm(timer)
             return
 
         async def finish() -> None:
@@ -221,13 +231,26 @@ class Turns:
                 self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
             finally:
                 # The coroutine is the owner's: pausing and unregistering leave it alone.
+                timer.busy = False
                 self._arm(timer)
 
+        timer.busy = True
         self._keep(timer.context.run(loop.create_task, finish()))
 
     async def _put(self, timer: Timer, mailbox: QueueMailbox) -> None:
         """Waits for room in a queue. The tick is over, and late, when there was."""
-        await mailbox.put(self._message(timer))
+        loop, fired = self._attached(), self._message(timer)
+        try:
+            await mailbox.put(fired)
+        except asyncio.CancelledError:
+            if is_called_off():
+                raise
+            self._report(loop, timer, "Exception in the mailbox of a timer scope", asyncio.CancelledError())
+        except Exception as error:  # noqa: BLE001 - reported; the timers go on
+            self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
+        else:
+            # It went in at the end of the wait, and nobody else has run since.
+            object.__setattr__(fired, "fired_at", loop.time())
         timer.undelivered = None
         self._move_on(timer)
         self._arm(timer)
@@ -261,13 +284,17 @@ class Turns:
         lock = await self._try_lock(loop, timer, factory, min(_locks.MOST_PATIENCE, latest - loop.time()))
         timer.undelivered = None
         if lock is not None:
-            loop.call_at(due + interval, self._give_back, loop, lock)
+            self._keep_lock(loop, timer, lock, due + interval)
             if loop.time() <= latest:
                 timer.reserved = timer.number
 
-    def _give_back(self, loop: asyncio.AbstractEventLoop, lock: Any) -> None:
+    def _keep_lock(self, loop: asyncio.AbstractEventLoop, timer: Timer, lock: Any, until: float) -> None:
         # By a timer and not by a task that sleeps: a program that ends before leaves it to the lock's own time-out.
-        self._keep(loop.create_task(_locks.release(lock)))
+        timer.kept = _locks.Kept(lock)
+        loop.call_at(until, self._give_back, loop, timer.kept)
+
+    def _give_back(self, loop: asyncio.AbstractEventLoop, kept: _locks.Kept) -> asyncio.Task[None]:
+        return self._keep(loop.create_task(kept.give_back()))
 
     async def _run_once(self, timer: Timer, factory: LockFactory) -> None:
         loop = self._attached()
@@ -275,7 +302,7 @@ class Turns:
         # From here on nothing is called off.
         timer.undelivered = None
         if lock is not None:
-            loop.call_later(_locks.KEPT_ONCE, self._give_back, loop, lock)
+            self._keep_lock(loop, timer, lock, loop.time() + _locks.KEPT_ONCE)
         self._settle(timer, lock is not None)
 
     async def _try_lock(
@@ -289,10 +316,17 @@ class Turns:
             if not timer.once and not timer.warned and _locks.ends_early(lock, timer.schedule.interval):
                 timer.warned = True
                 _locks.logger.warning("%r ends within an interval of timer %r: a tick may run twice", lock, name)
+            if timer.kept is not None and timer.kept.is_same(lock):
+                # One lock for all ticks, and the last one is over, or was called off before it ran.
+                await asyncio.shield(self._give_back(loop, timer.kept))
             if await _locks.acquire(lock, patience):
                 return lock
         except (SystemExit, KeyboardInterrupt):
             raise
+        except asyncio.CancelledError as error:
+            if is_called_off():
+                raise
+            self._report(loop, timer, "The lock of a timer failed", error)
         except Exception as error:  # noqa: BLE001 - the tick is left out, the timers go on
             self._report(loop, timer, "The lock of a timer failed", error)
         return None
@@ -301,3 +335,12 @@ class Turns:
         loop.call_exception_handler(
             {"message": message, "exception": error, "timer": timer.registration.name, "scope": self}
         )
+
+
+def is_called_off() -> bool:
+    """Whether a `CancelledError` in the running task is meant for it; if not, what it awaits has raised one.
+
+    Before 3.11 tasks do not tell: it is believed.
+    """
+    task: Any = asyncio.current_task()
+    return not hasattr(task, "cancelling") or task.cancelling() > 0

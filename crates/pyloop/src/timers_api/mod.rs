@@ -3,14 +3,13 @@
 //! | module | owns |
 //! |---|---|
 //! | `manager` | `TimerManager`'s handle |
-//! | `port` | deadlines that the driver attends for a loop that is not ours |
-//! | `runtime` | Rust futures as awaitables, on the driver's runtime |
+//! | `port` | what the driver tells a loop: deadlines, and Rust futures that are done |
 //!
-//! The driver's thread never attaches to the interpreter: a program that holds the GIL makes no other timer late.
+//! The driver's thread never attaches to the interpreter: a program that holds the GIL makes no other timer late. There is no
+//! other thread.
 
 mod manager;
 mod port;
-mod runtime;
 
 use pyo3::prelude::*;
 
