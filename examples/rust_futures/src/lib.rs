@@ -1,13 +1,17 @@
 //! Futures across the border: Python awaits Rust, and Rust awaits Python.
 //!
 //! Nothing here knows which event loop runs: `pyo3_async_runtimes` asks asyncio for the running one, and comes back to it with
-//! `call_soon_threadsafe`. The Rust futures run on tokio's threads, which the crate starts when the first future needs them.
+//! `call_soon_threadsafe`. The Rust futures run on tokio's threads, which `runtime` starts when the first future needs them, and
+//! ends before the interpreter.
+
+mod runtime;
 
 use std::time::Duration;
 
 use pyo3::exceptions::{PyRuntimeError, PyValueError};
 use pyo3::prelude::*;
-use pyo3_async_runtimes::tokio::{future_into_py, into_future};
+
+use runtime::{end_runtime, future_into_py, into_future};
 
 /// A count of the futures that were dropped before their end.
 static DROPPED: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
@@ -79,5 +83,10 @@ fn rust_futures(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_function(wrap_pyfunction!(delayed, module)?)?;
     module.add_function(wrap_pyfunction!(failing, module)?)?;
     module.add_function(wrap_pyfunction!(in_turns, module)?)?;
-    module.add_function(wrap_pyfunction!(dropped, module)?)
+    module.add_function(wrap_pyfunction!(dropped, module)?)?;
+    module
+        .py()
+        .import("atexit")?
+        .call_method1("register", (wrap_pyfunction!(end_runtime, module)?,))?;
+    Ok(())
 }
