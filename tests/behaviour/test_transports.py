@@ -91,6 +91,35 @@ def test_received_data_is_bytes_of_its_own(loop: Loop) -> None:
     run(loop, main())
 
 
+@pytest.mark.parametrize("window", [0, 1, 3, 6])
+def test_large_pieces_that_are_kept_for_a_while_stay_as_they_were(loop: Loop, window: int) -> None:
+    size, count = 150_000, 40
+
+    class Window(asyncio.Protocol):
+        def __init__(self) -> None:
+            self.kept: list[tuple[bytes, int, bytes]] = []
+            self.count = 0
+
+        def data_received(self, data: bytes) -> None:
+            self.count += len(data)
+            self.kept.append((data, hash(data), bytes(bytearray(data))))
+            if len(self.kept) > window:
+                # Neither the oldest nor the newest goes first.
+                data, known, copy = self.kept.pop(len(self.kept) // 2)
+                assert data == copy and hash(data) == known == hash(copy)
+
+    async def main() -> None:
+        protocol = Window()
+        async with transport_over(protocol) as (_, peer):
+            for number in range(count):
+                await loop.sock_sendall(peer, bytes([number, number + 1]) * (size // 2))
+            await until(lambda: protocol.count >= size * count)
+        for data, known, copy in protocol.kept:
+            assert data == copy and hash(data) == known == hash(copy)
+
+    run(loop, main())
+
+
 def test_a_buffered_protocol_receives_in_pieces_of_its_buffer(loop: Loop) -> None:
     async def main() -> None:
         protocol = BufferedRecorder(size=7)

@@ -5,9 +5,11 @@
 //! as most do before they return, the same memory takes the next read. Neither a copy nor an allocation is paid then, and
 //! no page of fresh memory (`benchmarks/EXPERIMENTS.md`).
 //!
-//! A protocol that keeps the object keeps its memory, so what is lent is at least [`LEND_AT`] bytes long, and after
-//! such a protocol the next large reads are copied, unless they fill the buffer. Free-threaded builds, where a count of
-//! one does not prove that nobody else is looking, always copy.
+//! A transport whose peer is slow keeps the object in its write buffer for a while. The next read takes other memory then, and
+//! the object's is used again when it is back: up to [`LENT`] are remembered. What more than those are kept, or kept for longer,
+//! is the protocol's; since it keeps all of the memory, what is lent is at least [`LEND_AT`] bytes long, and after such
+//! a protocol the next large reads are copied, unless they fill the buffer. Free-threaded builds, where a count of one does not
+//! prove that nobody else is looking, always copy.
 
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -25,10 +27,16 @@ const NEARLY_FULL: usize = READ_SIZE / 4 * 3;
 /// Reads that are copied after a protocol has kept an object that is longer in memory than it says.
 const COPIES_AFTER_KEPT: u32 = 64;
 
+/// Objects that are remembered while they are lent. A message of 1 MiB is four reads, and with these not one of them pays for
+/// fresh memory, whatever the kernel takes of the answer at once; they bound what a loop holds in buffers to 1.25 MiB.
+const LENT: usize = 4;
+
 /// See the module's header.
 pub(crate) struct ReadBuffer {
     /// Its memory has room for [`READ_SIZE`] bytes whatever its length says.
     object: Py<PyBytes>,
+    /// Objects of the same memory that were not back when the next read came, the oldest first.
+    lent: Vec<Py<PyBytes>>,
     /// How many more reads between [`LEND_AT`] and [`NEARLY_FULL`] are copied.
     copies: u32,
 }
@@ -37,37 +45,40 @@ impl ReadBuffer {
     /// # Errors
     /// `MemoryError`.
     pub(crate) fn new(py: Python<'_>) -> PyResult<Self> {
-        // SAFETY: attached; a new reference to uninitialised bytes, or null.
-        let object = unsafe {
-            Bound::from_owned_ptr_or_err(
-                py,
-                ffi::PyBytes_FromStringAndSize(std::ptr::null(), READ_SIZE as ffi::Py_ssize_t),
-            )?
-        };
         Ok(Self {
-            // SAFETY: a bytes object, as the call's name says.
-            object: unsafe { object.cast_into_unchecked::<PyBytes>() }.unbind(),
+            object: fresh(py)?,
+            lent: Vec::new(),
             copies: 0,
         })
     }
 
-    /// The same buffer if the object that it has lent is back; otherwise another one.
+    /// The same buffer, with an object that nobody else sees: the last one, one that is back, or another one.
     ///
     /// # Errors
     /// `MemoryError`.
     #[inline]
-    pub(crate) fn ready(self, py: Python<'_>) -> PyResult<Self> {
-        if self.object.get_refcnt(py) == 1 {
-            return Ok(self);
+    pub(crate) fn ready(mut self, py: Python<'_>) -> PyResult<Self> {
+        if self.object.get_refcnt(py) != 1 {
+            self.exchange(py)?;
         }
-        let waste = self.object.bind(py).as_bytes().len() < NEARLY_FULL;
-        let mut fresh = Self::new(py)?;
-        fresh.copies = if waste {
-            COPIES_AFTER_KEPT
-        } else {
-            self.copies
+        Ok(self)
+    }
+
+    #[cold]
+    fn exchange(&mut self, py: Python<'_>) -> PyResult<()> {
+        let back = self.lent.iter().position(|lent| lent.get_refcnt(py) == 1);
+        let free = match back {
+            Some(index) => self.lent.remove(index),
+            None => fresh(py)?,
         };
-        Ok(fresh)
+        if self.lent.len() == LENT {
+            let kept = self.lent.remove(0);
+            if kept.bind(py).as_bytes().len() < NEARLY_FULL {
+                self.copies = COPIES_AFTER_KEPT;
+            }
+        }
+        self.lent.push(std::mem::replace(&mut self.object, free));
+        Ok(())
     }
 
     /// The memory to read into. The buffer must be [`ready`](Self::ready): nobody else sees the object.
@@ -114,6 +125,19 @@ impl ReadBuffer {
         // SAFETY: as above. The hash of what the object held before is not that of what it holds now.
         unsafe { forget_hash(object) };
     }
+}
+
+/// An object with room for a read, of uninitialised bytes.
+fn fresh(py: Python<'_>) -> PyResult<Py<PyBytes>> {
+    // SAFETY: attached; a new reference to uninitialised bytes, or null.
+    let object = unsafe {
+        Bound::from_owned_ptr_or_err(
+            py,
+            ffi::PyBytes_FromStringAndSize(std::ptr::null(), READ_SIZE as ffi::Py_ssize_t),
+        )?
+    };
+    // SAFETY: a bytes object, as the call's name says.
+    Ok(unsafe { object.cast_into_unchecked::<PyBytes>() }.unbind())
 }
 
 /// # Safety
