@@ -55,6 +55,8 @@ pub(crate) struct LoopCore {
     pub(crate) snapshots: LoopCell<Snapshots>,
     /// Lent to one read at a time; `None` while it is, and before the first.
     pub(crate) read_buffer: LoopCell<Option<ReadBuffer>>,
+    /// What TLS connections receive into: with one of them while it is served, empty then.
+    pub(crate) records: LoopCell<Vec<u8>>,
     /// Receive buffers and known addresses of the loop's datagram transports.
     pub(crate) datagrams: Shared,
 }
@@ -92,6 +94,7 @@ impl LoopCore {
             sources: LoopCell::new(Sources::new(Arc::new(reactor))),
             snapshots: LoopCell::new(Snapshots::new()),
             read_buffer: LoopCell::new(None),
+            records: LoopCell::new(Vec::new()),
             datagrams: Shared::new(),
         })
     }

@@ -71,6 +71,13 @@ pub(crate) fn receive(fd: RawFd, buffer: &mut [u8]) -> Attempt<usize> {
     Attempt::of(net::recv(borrowed(fd), buffer, RecvFlags::empty()).map(|(received, _)| received))
 }
 
+/// Receives into the spare capacity of `memory`, of which there must be some; zero bytes mean the end of the stream.
+pub(crate) fn append(fd: RawFd, memory: &mut Vec<u8>) -> Attempt<usize> {
+    debug_assert!(memory.capacity() > memory.len(), "no room is no end");
+    let spare = rustix::buffer::spare_capacity(memory);
+    Attempt::of(net::recv(borrowed(fd), spare, RecvFlags::empty()).map(|(received, _)| received))
+}
+
 /// Sends from one buffer. A peer that is gone is an error, never a SIGPIPE.
 #[inline]
 pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Attempt<usize> {

@@ -8,7 +8,8 @@
 //! | module | owns |
 //! |---|---|
 //! | `pump` | the state of a connection, and its two Python objects |
-//! | `session` | one `ssl.SSLObject` and its two `ssl.MemoryBIO`s |
+//! | `session` | one `ssl.SSLObject` and its two `ssl.MemoryBIO`s: records that arrive, handshake, records that leave |
+//! | `plaintext` | the reading half of a session |
 //! | `handshake` | from `connection_made` of the lower transport to that of the application |
 //! | `read` | from records to `data_received` and `buffer_updated` |
 //! | `write` | from `write()` to records, flow control |
@@ -20,6 +21,7 @@
 mod handshake;
 mod imports;
 mod lower;
+mod plaintext;
 mod protocol_methods;
 mod pump;
 mod read;
@@ -29,7 +31,7 @@ mod transport_methods;
 mod write;
 
 pub(crate) use pump::{Beginning, Role, is_protocol, make};
-pub(crate) use read::{feed, serve};
+pub(crate) use read::{receive, serve};
 pub(crate) use write::flush;
 
 use pyo3::prelude::*;

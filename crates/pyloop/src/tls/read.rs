@@ -4,15 +4,30 @@ use pyo3::exceptions::PyRuntimeError;
 use pyo3::prelude::*;
 
 use super::imports::imports;
+use super::plaintext::Plain;
 use super::pump::{Phase, Pump, Told, pump};
-use super::session::Plain;
 use super::{handshake, shutdown, write};
 use crate::py::call;
 use crate::py::imports::imports as common;
+use crate::py::read_buffer::READ_SIZE;
+use crate::sys::socket::Attempt;
 use crate::transport::is_interrupt;
 
-/// Takes in records that have arrived; [`serve`] comes next.
-pub(crate) fn feed(object: &Bound<'_, PyAny>, records: &[u8]) -> PyResult<()> {
+/// Has `receive` receive records into a vector's spare capacity, and takes them in; [`serve`] comes next.
+pub(crate) fn receive(
+    object: &Bound<'_, PyAny>,
+    receive: impl FnOnce(&mut Vec<u8>) -> Attempt<usize>,
+) -> PyResult<Attempt<usize>> {
+    let py = object.py();
+    let pump = pump(object);
+    if pump.with(py, |state| state.phase)? == Phase::Unwrapped {
+        return Ok(receive(&mut Vec::with_capacity(READ_SIZE))); // For nobody.
+    }
+    pump.session.receive(py, pump.owner.get(), receive)
+}
+
+/// Takes in records that have arrived; [`go_on`] comes next.
+pub(super) fn feed(object: &Bound<'_, PyAny>, records: &[u8]) -> PyResult<()> {
     let py = object.py();
     let pump = pump(object);
     if pump.with(py, |state| state.phase)? == Phase::Unwrapped {
@@ -21,12 +36,15 @@ pub(crate) fn feed(object: &Bound<'_, PyAny>, records: &[u8]) -> PyResult<()> {
     pump.session.feed(py, pump.owner.get(), records)
 }
 
-/// Makes use of the records that have arrived.
+/// Makes use of the records that were received.
 ///
 /// # Errors
 /// Interrupts, and what `connection_made` raises; the lower transport ends with them.
 pub(crate) fn serve(object: &Bound<'_, PyAny>) -> PyResult<()> {
-    go_on(object, pump(object))
+    let pump = pump(object);
+    let result = go_on(object, pump);
+    pump.session.give_back(object.py(), pump.owner.get())?;
+    result
 }
 
 /// Does what the connection's phase asks for, after something has arrived or may be read again.
@@ -116,11 +134,7 @@ fn pull_all(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
         let plain = match taker(py, pump)? {
             Taker::None => return Ok(()),
             Taker::Buffered(protocol) => fill(py, pump, protocol.bind(py))?,
-            Taker::Nobody => match pump.session.read(py, core)? {
-                Plain::Data(_) => Plain::Data(()),
-                Plain::Again => Plain::Again,
-                Plain::Closed => Plain::Closed,
-            },
+            Taker::Nobody => pump.session.read(py, core)?.map(drop),
             Taker::Protocol(protocol) => match pump.session.read(py, core)? {
                 Plain::Data(data) => {
                     let name = &common(py).names.data_received;

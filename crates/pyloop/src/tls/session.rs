@@ -5,21 +5,24 @@
 //!
 //! Two engines move the data. One calls the objects' methods; a read that finds nothing costs an exception there, five
 //! times as much as one that finds a record, so [`Records`] tells beforehand whether there is one to find. The other calls
-//! OpenSSL underneath them (`py/openssl.rs`), and Python's methods only to raise the exception of a call that failed.
+//! OpenSSL underneath them (`py/openssl/`), and Python's methods only to raise the exception of a call that failed.
 //! Handshake and shutdown are Python's with both.
 
 use engine::Records;
+use pyo3::exceptions::PyMemoryError;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
 use super::imports::{imports, load};
 use super::lower::Lower;
 use crate::core::LoopCore;
-use crate::py::bytes::{View, Written, filled};
+use crate::py::bytes::Written;
 use crate::py::call;
 use crate::py::cell::LoopCell;
 use crate::py::openssl::{Connection, Outcome};
 use crate::py::payload::Visitor;
+use crate::py::read_buffer::READ_SIZE;
+use crate::sys::socket::Attempt;
 
 /// Bytes of plaintext that are handed to a protocol, or encrypted, at once: seven records. What is larger than 128 KiB
 /// glibc maps afresh and unmaps each time.
@@ -33,24 +36,15 @@ pub(super) enum Step {
     Again,
 }
 
-/// What a read came to.
-pub(super) enum Plain<T> {
-    Data(T),
-    /// There is no complete record.
-    Again,
-    /// The peer has announced its end.
-    Closed,
-}
-
 /// How far reading has come.
-struct Progress {
-    records: Records,
+pub(super) struct Progress {
+    pub(super) records: Records,
     /// A read may find something.
-    readable: bool,
+    pub(super) readable: bool,
     /// The peer has announced its end; OpenSSL says so once.
-    closed: bool,
+    pub(super) closed: bool,
     /// What the next read raises: it came up behind data that were delivered first.
-    failed: Option<PyErr>,
+    pub(super) failed: Option<PyErr>,
 }
 
 /// An `ssl.SSLObject` and its surroundings.
@@ -58,11 +52,11 @@ pub(super) struct Session {
     /// What `get_extra_info("ssl_object")` shows.
     pub(super) object: Py<PyAny>,
     /// What data goes through: the object underneath, unless the application has derived a class.
-    data: Py<PyAny>,
-    incoming: Py<PyAny>,
+    pub(super) data: Py<PyAny>,
+    pub(super) incoming: Py<PyAny>,
     outgoing: Py<PyAny>,
     /// The way past Python's methods, if there is one; the three objects above keep it valid.
-    direct: Option<Connection>,
+    pub(super) direct: Option<Connection>,
     progress: LoopCell<Progress>,
 }
 
@@ -124,7 +118,7 @@ impl Session {
         visitor.object(&self.outgoing);
     }
 
-    fn progress<R>(
+    pub(super) fn progress<R>(
         &self,
         py: Python<'_>,
         core: &LoopCore,
@@ -132,6 +126,60 @@ impl Session {
     ) -> PyResult<R> {
         let access = core.access(py)?;
         Ok(self.progress.with(&access, body))
+    }
+
+    /// Has `receive` receive records into a vector's spare capacity, and takes them in.
+    ///
+    /// # Errors
+    /// `MemoryError`.
+    pub(super) fn receive(
+        &self,
+        py: Python<'_>,
+        core: &LoopCore,
+        receive: impl FnOnce(&mut Vec<u8>) -> Attempt<usize>,
+    ) -> PyResult<Attempt<usize>> {
+        let mut memory = core.records.with(&core.access(py)?, std::mem::take);
+        memory
+            .try_reserve(READ_SIZE)
+            .map_err(|error| PyMemoryError::new_err(error.to_string()))?;
+        let Some(direct) = &self.direct else {
+            let attempt = receive(&mut memory);
+            let fed = if memory.is_empty() {
+                Ok(())
+            } else {
+                self.feed(py, core, &memory)
+            };
+            Self::keep(py, core, memory)?;
+            return fed.map(|()| attempt);
+        };
+        let attempt = direct.fill(&mut memory, receive);
+        if let Attempt::Done(count) = attempt {
+            self.progress(py, core, |progress| {
+                progress.readable |= progress.records.feed(direct.newest(count));
+            })?;
+        }
+        Self::keep(py, core, memory)?;
+        if !matches!(attempt, Attempt::Done(count) if count > 0) {
+            self.give_back(py, core)?; // Nothing to serve.
+        }
+        Ok(attempt)
+    }
+
+    /// Gives the memory of [`receive`](Self::receive) back to the loop: what received is through with it.
+    pub(super) fn give_back(&self, py: Python<'_>, core: &LoopCore) -> PyResult<()> {
+        match self.direct.as_ref().and_then(Connection::give_back) {
+            Some(memory) => Self::keep(py, core, memory),
+            None => Ok(()),
+        }
+    }
+
+    fn keep(py: Python<'_>, core: &LoopCore, mut memory: Vec<u8>) -> PyResult<()> {
+        if (READ_SIZE..=2 * READ_SIZE).contains(&memory.capacity()) {
+            memory.clear();
+            let access = core.access(py)?;
+            core.records.with(&access, |kept| *kept = memory);
+        }
+        Ok(())
     }
 
     /// Takes in what has arrived.
@@ -185,7 +233,7 @@ impl Session {
         object: Option<&Bound<'_, PyBytes>>,
     ) -> PyResult<Step> {
         match self.direct.as_ref().map(|direct| direct.write(piece)) {
-            Some(Outcome::Done(_)) => return Ok(Step::Done),
+            Some(Outcome::Done) => return Ok(Step::Done),
             Some(Outcome::Again) => return Ok(Step::Again),
             // Repeated through Python, which raises the exception.
             Some(Outcome::Closed | Outcome::Failed) | None => {}
@@ -246,225 +294,6 @@ impl Session {
             .bind(py)
             .getattr(&imports(py).names.pending)?
             .extract()
-    }
-
-    /// Decrypts what has arrived, at most [`BATCH`] bytes.
-    ///
-    /// # Errors
-    /// `ssl.SSLError` of a record that cannot be decrypted.
-    pub(super) fn read<'py>(
-        &self,
-        py: Python<'py>,
-        core: &LoopCore,
-    ) -> PyResult<Plain<Bound<'py, PyBytes>>> {
-        if let Some(nothing) = self.nothing_to_read(py, core)? {
-            return Ok(nothing);
-        }
-        if let Some(direct) = &self.direct {
-            return core.with_read_buffer(py, |buffer| {
-                let memory = &mut buffer.memory(py)[..BATCH];
-                Ok(match self.read_direct(py, core, direct, memory)? {
-                    Plain::Data(count) => Plain::Data(buffer.give(py, count)),
-                    Plain::Again => Plain::Again,
-                    Plain::Closed => Plain::Closed,
-                })
-            })?;
-        }
-        let first = match self.record(py, core)? {
-            Plain::Data(first) => first,
-            other => return Ok(other),
-        };
-        if !self.has_more(py, core)? {
-            return Ok(Plain::Data(first));
-        }
-        let mut size = first.as_bytes().len();
-        let mut parts = vec![first];
-        while size + engine::backlog::RECORD_SIZE <= BATCH && self.has_more(py, core)? {
-            match self.record(py, core) {
-                Ok(Plain::Data(part)) => {
-                    size += part.as_bytes().len();
-                    parts.push(part);
-                }
-                Ok(Plain::Again | Plain::Closed) => break, // The next read says so again.
-                Err(error) => {
-                    self.fail_later(py, core, error)?;
-                    break;
-                }
-            }
-        }
-        let joined = filled(py, size, |memory| {
-            let mut filled = 0;
-            for part in &parts {
-                let bytes = part.as_bytes();
-                memory[filled..filled + bytes.len()].copy_from_slice(bytes);
-                filled += bytes.len();
-            }
-            Ok::<_, std::convert::Infallible>(filled)
-        })?;
-        let Ok(joined) = joined;
-        Ok(Plain::Data(joined))
-    }
-
-    /// Decrypts into a buffer of the application's until it is full; the number of bytes.
-    ///
-    /// # Errors
-    /// `ssl.SSLError` of a record that cannot be decrypted; what a buffer raises that is none.
-    pub(super) fn read_into(
-        &self,
-        py: Python<'_>,
-        core: &LoopCore,
-        buffer: &Bound<'_, PyAny>,
-    ) -> PyResult<Plain<usize>> {
-        if let Some(nothing) = self.nothing_to_read(py, core)? {
-            return Ok(nothing);
-        }
-        let mut view = View::write(buffer)?;
-        let memory = view.as_slice_mut();
-        if let Some(direct) = &self.direct {
-            return self.read_direct(py, core, direct, memory);
-        }
-        let mut filled = 0;
-        while filled < memory.len() && (filled == 0 || self.has_more(py, core)?) {
-            match self.read_record(py, core, memory.len() - filled) {
-                Ok(Plain::Data(data)) => {
-                    let bytes = data.as_bytes();
-                    memory[filled..filled + bytes.len()].copy_from_slice(bytes);
-                    filled += bytes.len();
-                }
-                Ok(Plain::Again) if filled == 0 => return Ok(Plain::Again),
-                Ok(Plain::Closed) if filled == 0 => return Ok(Plain::Closed),
-                Err(error) if filled == 0 => return Err(error),
-                Ok(Plain::Again | Plain::Closed) => break, // The next read says so again.
-                Err(error) => {
-                    self.fail_later(py, core, error)?;
-                    break;
-                }
-            }
-        }
-        Ok(Plain::Data(filled))
-    }
-
-    /// Decrypts into `memory` what has arrived, until it is full.
-    fn read_direct(
-        &self,
-        py: Python<'_>,
-        core: &LoopCore,
-        direct: &Connection,
-        memory: &mut [u8],
-    ) -> PyResult<Plain<usize>> {
-        let mut filled = 0;
-        while filled < memory.len() {
-            let ended = match direct.read(&mut memory[filled..]) {
-                Outcome::Done(count) => {
-                    filled += count;
-                    continue;
-                }
-                Outcome::Again => Plain::Again,
-                Outcome::Closed => Plain::Closed,
-                Outcome::Failed => match self.read_record(py, core, 1) {
-                    Err(error) if filled > 0 => {
-                        self.fail_later(py, core, error)?;
-                        break;
-                    }
-                    Err(error) => return Err(error),
-                    Ok(Plain::Data(data)) => {
-                        memory[filled] = data.as_bytes()[0];
-                        filled += 1;
-                        continue;
-                    }
-                    Ok(Plain::Again) => Plain::Again,
-                    Ok(Plain::Closed) => Plain::Closed,
-                },
-            };
-            self.progress(py, core, |progress| {
-                progress.readable = false;
-                progress.closed |= matches!(ended, Plain::Closed);
-            })?;
-            if filled == 0 {
-                return Ok(ended);
-            }
-            break;
-        }
-        Ok(Plain::Data(filled))
-    }
-
-    /// Has the next read raise: what came before the failure is delivered first.
-    fn fail_later(&self, py: Python<'_>, core: &LoopCore, error: PyErr) -> PyResult<()> {
-        let previous = self.progress(py, core, |progress| progress.failed.replace(error))?;
-        drop(previous);
-        Ok(())
-    }
-
-    /// What a read would come to without asking OpenSSL, if that is known.
-    ///
-    /// # Errors
-    /// What the last read came upon behind the data that it returned.
-    pub(super) fn nothing_to_read<T>(
-        &self,
-        py: Python<'_>,
-        core: &LoopCore,
-    ) -> PyResult<Option<Plain<T>>> {
-        let (failed, nothing) = self.progress(py, core, |progress| {
-            let nothing = if progress.closed {
-                Some(Plain::Closed)
-            } else if !progress.readable {
-                Some(Plain::Again)
-            } else {
-                None
-            };
-            (progress.failed.take(), nothing)
-        })?;
-        match failed {
-            Some(error) => Err(error),
-            None => Ok(nothing),
-        }
-    }
-
-    /// After a record: whether there is another one, or the rest of this one.
-    fn has_more(&self, py: Python<'_>, core: &LoopCore) -> PyResult<bool> {
-        let held = self.incoming_size(py)?;
-        let rest: usize =
-            call::method0(self.data.bind(py), &imports(py).names.pending)?.extract()?;
-        self.progress(py, core, |progress| {
-            progress.readable = rest > 0 || !progress.records.only_partial(held);
-            progress.readable
-        })
-    }
-
-    fn record<'py>(
-        &self,
-        py: Python<'py>,
-        core: &LoopCore,
-    ) -> PyResult<Plain<Bound<'py, PyBytes>>> {
-        self.read_record(py, core, engine::backlog::RECORD_SIZE)
-    }
-
-    fn read_record<'py>(
-        &self,
-        py: Python<'py>,
-        core: &LoopCore,
-        size: usize,
-    ) -> PyResult<Plain<Bound<'py, PyBytes>>> {
-        let size = size.min(engine::backlog::RECORD_SIZE).into_pyobject(py)?;
-        let plain = match call::method1(self.data.bind(py), &imports(py).names.read, size.as_any())
-        {
-            Ok(data) => {
-                let data = data.cast_into::<PyBytes>()?;
-                if data.as_bytes().is_empty() {
-                    Plain::Closed
-                } else {
-                    return Ok(Plain::Data(data));
-                }
-            }
-            Err(error) if error.is_instance(py, imports(py).again.bind(py)) => Plain::Again,
-            Err(error) if error.is_instance(py, imports(py).zero_return.bind(py)) => Plain::Closed,
-            Err(error) => return Err(error),
-        };
-        self.progress(py, core, |progress| {
-            progress.readable = false;
-            progress.closed |= matches!(plain, Plain::Closed);
-        })?;
-        Ok(plain)
     }
 }
 

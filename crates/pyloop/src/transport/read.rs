@@ -17,7 +17,7 @@ use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::read_buffer::READ_SIZE;
-use crate::sys::socket::{Attempt, bad_descriptor};
+use crate::sys::socket::{self, Attempt, bad_descriptor};
 use crate::tls;
 
 /// A read of at least this length is probably a part of something larger, whose rest arrives while the first part is looked
@@ -123,29 +123,26 @@ fn receive_all(stream: &Stream, memory: &mut [u8]) -> Attempt<usize> {
     Attempt::Done(count)
 }
 
-/// Reads once for a TLS connection, whose pump takes the bytes out of the loop's buffer.
+/// What asyncio says of its own TLS protocol.
+const RECORDS_FAILED: &str = "Fatal error: protocol.buffer_updated() call failed.";
+
+/// Reads once for a TLS connection, into memory that its pump decrypts from.
 fn read_records(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<bool> {
     let py = object.py();
     let Some(protocol) = stream.protocol(py)? else {
         return Ok(false);
     };
     let protocol = protocol.bind(py);
-    let (attempt, fed) = stream.owner.get().with_read_buffer(py, |buffer| {
-        let memory = buffer.memory(py);
-        let attempt = receive_all(stream, memory);
-        let fed = match attempt {
-            Attempt::Done(count) if count > 0 => tls::feed(protocol, &memory[..count]),
-            _ => Ok(()),
-        };
-        (attempt, fed)
-    })?;
+    let attempt = match tls::receive(protocol, |memory| socket::append(stream.fd, memory)) {
+        Ok(attempt) => attempt,
+        Err(error) => {
+            settle(object, Err(error), RECORDS_FAILED)?;
+            return Ok(false);
+        }
+    };
     match attempt {
         Attempt::Done(0) => end_of_stream(object, stream)?,
-        Attempt::Done(_) => settle(
-            object,
-            fed.and_then(|()| tls::serve(protocol)),
-            "Fatal error: protocol.buffer_updated() call failed.",
-        )?,
+        Attempt::Done(_) => settle(object, tls::serve(protocol), RECORDS_FAILED)?,
         Attempt::WouldBlock => {}
         Attempt::Failed(error) => {
             close::fatal_error(object, os_error(error), stream.medium.read_error())?;

@@ -34,6 +34,7 @@ functions! {
     version = c"OpenSSL_version": unsafe extern "C" fn(c_int) -> *const c_char;
     read = c"SSL_read_ex": unsafe extern "C" fn(*mut c_void, *mut c_void, usize, *mut usize) -> c_int;
     write = c"SSL_write_ex": unsafe extern "C" fn(*mut c_void, *const c_void, usize, *mut usize) -> c_int;
+    has_pending = c"SSL_has_pending": unsafe extern "C" fn(*const c_void) -> c_int;
     error = c"SSL_get_error": unsafe extern "C" fn(*const c_void, c_int) -> c_int;
     rbio = c"SSL_get_rbio": unsafe extern "C" fn(*const c_void) -> *mut c_void;
     wbio = c"SSL_get_wbio": unsafe extern "C" fn(*const c_void) -> *mut c_void;

@@ -37,6 +37,9 @@ const WANT_READ: c_int = 2;
 const WANT_WRITE: c_int = 3;
 const ZERO_RETURN: c_int = 6;
 
+/// Bytes of records that wait which are not copied to other memory any more: four records.
+const MUCH: usize = 64 * 1024;
+
 /// Words after the head of a `_ssl._SSLSocket`: the socket object (null between memory BIOs), the `SSL`, the context.
 const SOCKET: usize = size_of::<ffi::PyObject>();
 const SSL: usize = SOCKET + size_of::<usize>();
@@ -61,8 +64,8 @@ static LIBRARY: PyOnceLock<Option<Library>> = PyOnceLock::new();
 
 /// What a call came to.
 pub(crate) enum Outcome {
-    /// So many bytes.
-    Done(usize),
+    /// As much as was asked for.
+    Done,
     /// More must arrive first.
     Again,
     /// The peer has announced its end.
@@ -196,22 +199,71 @@ impl Connection {
         pipes.incoming.extend_from_slice(records);
     }
 
-    /// Decrypts into `buffer`: one record, or as much of it as there is room for.
-    #[inline]
-    pub(crate) fn read(&self, buffer: &mut [u8]) -> Outcome {
-        let mut count = 0;
+    /// Has `receive` append records to what waits. They are received into `memory` itself, which is exchanged for the
+    /// connection's own, unless much waits already.
+    pub(crate) fn fill<R>(
+        &self,
+        memory: &mut Vec<u8>,
+        receive: impl FnOnce(&mut Vec<u8>) -> R,
+    ) -> R {
+        let pipes = self.pipes();
+        let waiting = &pipes.incoming[pipes.taken..];
+        if waiting.len() > MUCH {
+            let result = receive(memory);
+            self.feed(memory);
+            return result;
+        }
+        memory.extend_from_slice(waiting);
+        pipes.taken = 0;
+        std::mem::swap(&mut pipes.incoming, memory);
+        receive(&mut pipes.incoming)
+    }
+
+    /// The last `count` bytes that have arrived.
+    pub(crate) fn newest(&self, count: usize) -> &[u8] {
+        let incoming = &self.pipes().incoming;
+        &incoming[incoming.len() - count..]
+    }
+
+    /// Gives the memory of [`fill`](Self::fill) back, unless much waits in it; what waits is kept.
+    pub(crate) fn give_back(&self) -> Option<Vec<u8>> {
+        let pipes = self.pipes();
+        let waiting = &pipes.incoming[pipes.taken..];
+        if waiting.len() > MUCH || pipes.incoming.capacity() <= MUCH {
+            return None;
+        }
+        let kept = waiting.to_vec();
+        pipes.taken = 0;
+        Some(std::mem::replace(&mut pipes.incoming, kept))
+    }
+
+    /// Decrypts into `buffer` until it is full or there is no more; how many bytes, and what the end of it was.
+    pub(crate) fn read(&self, buffer: &mut [u8]) -> (usize, Outcome) {
         // SAFETY: takes no arguments.
         unsafe { (self.functions.clear_errors)() };
-        // SAFETY: a live SSL, and memory that is written for the length of the call.
-        let done = unsafe {
-            (self.functions.read)(
-                self.ssl,
-                buffer.as_mut_ptr().cast(),
-                buffer.len(),
-                &mut count,
-            )
-        };
-        self.outcome(done, count)
+        let mut filled = 0;
+        while filled < buffer.len() {
+            let rest = &mut buffer[filled..];
+            let mut count = 0;
+            // SAFETY: a live SSL, and memory that is written for the length of the call.
+            let done = unsafe {
+                (self.functions.read)(self.ssl, rest.as_mut_ptr().cast(), rest.len(), &mut count)
+            };
+            if done <= 0 {
+                return (filled, self.outcome(done));
+            }
+            filled += count;
+            if self.is_drained() {
+                return (filled, Outcome::Again); // What another call would say, without its price.
+            }
+        }
+        (filled, Outcome::Done)
+    }
+
+    /// Whether there is nothing left of what has arrived, neither here nor inside of the SSL.
+    fn is_drained(&self) -> bool {
+        // SAFETY: a live SSL.
+        self.incoming_size() == 0 && unsafe { (self.functions.has_pending)(self.ssl) } == 0
     }
 
     /// Encrypts all of `bytes`, or nothing.
@@ -224,13 +276,13 @@ impl Connection {
         let done = unsafe {
             (self.functions.write)(self.ssl, bytes.as_ptr().cast(), bytes.len(), &mut count)
         };
-        self.outcome(done, count)
+        self.outcome(done)
     }
 
     /// Leaves the library's queue of errors as it is: a repeated call through Python finds the error there.
-    fn outcome(&self, done: c_int, count: usize) -> Outcome {
+    fn outcome(&self, done: c_int) -> Outcome {
         if done > 0 {
-            return Outcome::Done(count);
+            return Outcome::Done;
         }
         // SAFETY: a live SSL, and the result of the last call on it.
         match unsafe { (self.functions.error)(self.ssl, done) } {
