@@ -17,9 +17,9 @@
 //! | [`scope`] | the timers of one owner (feature `services`) |
 //! | [`manager`] | many named timers as a service (feature `services`) |
 //! | [`error`] | what is wrong with a timer |
+//! | `sys` | what has no safe interface |
 //!
 //! Deadlines are nanoseconds on `CLOCK_MONOTONIC`; nothing here knows what a payload does when it is due.
-#![forbid(unsafe_code)]
 
 pub mod attend;
 pub mod clock;
@@ -41,6 +41,8 @@ pub mod sleep;
 mod slot;
 mod slots;
 mod sync;
+#[cfg(all(feature = "driver", not(loom)))]
+mod sys;
 pub mod wheel;
 
 pub use attend::{Attendance, Attendant, Attended};

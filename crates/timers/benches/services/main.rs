@@ -11,6 +11,8 @@
 #![cfg_attr(loom, allow(unused))]
 
 #[cfg(not(loom))]
+mod inserts;
+#[cfg(not(loom))]
 mod lateness;
 #[cfg(not(loom))]
 mod names;
@@ -25,5 +27,6 @@ fn main() {
         .find(|argument| !argument.starts_with('-'))
         .unwrap_or_default();
     names::report(&filter);
+    inserts::report(&filter);
     lateness::report(&filter);
 }

@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::time::DelayQueue;
 use tokio_util::time::delay_queue::Key;
 
-const ROUNDS: usize = 5;
+pub(crate) const ROUNDS: usize = 5;
 /// Operations that one round times, at least; with few names they go round.
 const OPERATIONS: usize = 100_000;
 
@@ -162,7 +162,7 @@ fn runtime() -> Runtime {
         .expect("the system gives a runtime")
 }
 
-fn duration(index: usize) -> Duration {
+pub(crate) fn duration(index: usize) -> Duration {
     Duration::from_secs(3600) + Duration::from_micros((index * 7919 % 1_000_003) as u64 * 3600)
 }
 
@@ -256,7 +256,7 @@ async fn events(count: usize) -> f64 {
     count as f64 / start.elapsed().as_secs_f64()
 }
 
-fn median(mut figures: Vec<f64>) -> f64 {
+pub(crate) fn median(mut figures: Vec<f64>) -> f64 {
     figures.sort_by(f64::total_cmp);
     figures[figures.len() / 2]
 }

@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use super::ownerless::Ownerless;
 use super::task;
+use crate::sys::fork;
 use crate::wheel::{Alarm, Wheel};
 
 /// The driver of the process that used one last: of this process, or of an ancestor before a fork.
@@ -19,7 +20,8 @@ static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
 /// One process and its wheel.
 #[derive(Debug)]
 pub(super) struct Process {
-    id: u32,
+    /// Of [`fork::process`].
+    id: u64,
     wheel: Wheel<Starter>,
     ownerless: Arc<Ownerless>,
 }
@@ -37,7 +39,7 @@ impl Process {
 
 /// The driver of this process; made now if there is none yet.
 pub(super) fn current() -> Arc<Process> {
-    let id = std::process::id();
+    let id = fork::process();
     loop {
         let found = CURRENT.load_full();
         match found {

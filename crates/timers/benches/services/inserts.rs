@@ -1,0 +1,102 @@
+//! Filing a timer and giving it up, without names: nanoseconds of each.
+//!
+//! What waits is as small as each library has it: a future, or the key of a queue. tokio's future cannot move once it is polled and
+//! gets a box, which is the allocation that ours makes inside.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll, Waker};
+use std::time::{Duration, Instant};
+
+use tokio::runtime::Builder;
+use tokio_util::time::DelayQueue;
+
+use crate::names::{ROUNDS, duration, median};
+
+/// Timers that one round files, at least.
+const OPERATIONS: usize = 100_000;
+
+/// Nanoseconds per timer that is filed, and that is given up, with `count` of them at a time.
+fn round<T>(
+    count: usize,
+    mut file: impl FnMut(Duration) -> T,
+    mut give_up: impl FnMut(T),
+) -> (f64, f64) {
+    let repeats = OPERATIONS.div_ceil(count);
+    let (mut filing, mut giving_up) = (Duration::ZERO, Duration::ZERO);
+    let mut filed = Vec::with_capacity(count);
+    for _ in 0..repeats {
+        let start = Instant::now();
+        filed.extend((0..count).map(|index| file(duration(index))));
+        filing += start.elapsed();
+        let start = Instant::now();
+        filed.drain(..).for_each(&mut give_up);
+        giving_up += start.elapsed();
+    }
+    let each = |total: Duration| total.as_nanos() as f64 / (count * repeats) as f64;
+    (each(filing), each(giving_up))
+}
+
+/// Files a future where its library keeps those that wait.
+fn poll_once(future: Pin<&mut impl Future<Output = ()>>) {
+    let polled = future.poll(&mut Context::from_waker(Waker::noop()));
+    assert_eq!(polled, Poll::Pending, "an hour is not over");
+}
+
+pub(crate) fn report(filter: &str) {
+    if !"inserts".contains(filter) {
+        return;
+    }
+    println!(
+        "{:<40} {:>10} {:>10}",
+        "no names: median of 5, nanoseconds", "file", "give up"
+    );
+    let runtime = Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("the system gives a runtime");
+    let _context = runtime.enter();
+    for count in [100, 10_000, 1_000_000] {
+        let mut figures: [Vec<(f64, f64)>; 3] = Default::default();
+        for _ in 0..ROUNDS {
+            figures[0].push(round(
+                count,
+                |delay| {
+                    let mut sleep = timers::sleep(delay);
+                    poll_once(Pin::new(&mut sleep));
+                    sleep
+                },
+                drop,
+            ));
+            figures[1].push(round(
+                count,
+                |delay| {
+                    let mut sleep = Box::pin(tokio::time::sleep(delay));
+                    poll_once(sleep.as_mut());
+                    sleep
+                },
+                drop,
+            ));
+            let queue = std::cell::RefCell::new(DelayQueue::new());
+            figures[2].push(round(
+                count,
+                |delay| queue.borrow_mut().insert((), delay),
+                |key| {
+                    queue.borrow_mut().remove(&key);
+                },
+            ));
+        }
+        for (name, figures) in ["timers::sleep", "tokio::time::sleep", "DelayQueue"]
+            .into_iter()
+            .zip(&figures)
+        {
+            let (file, give_up): (Vec<_>, Vec<_>) = figures.iter().copied().unzip();
+            println!(
+                "{:<40} {:>10.0} {:>10.0}",
+                format!("{count:>8} {name}"),
+                median(file),
+                median(give_up)
+            );
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! What the operating system must be asked for without a safe crate in between.
+
+pub(crate) mod fork;
