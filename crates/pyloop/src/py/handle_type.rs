@@ -10,7 +10,8 @@ use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyType};
 
 use super::fastcall::{Args, Getter, Method, define, getter};
-use super::handle::{self, RawHandle, RawRef, SLOTS};
+use super::handle;
+use super::handle_words::{self, RawHandle, RawRef, SLOTS};
 use super::heap_type::{self, Blueprint, HeapType, slot};
 use super::storage::{self, Spare};
 use super::timer::{self, TimerTail};
@@ -127,7 +128,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .map_err(|_| PyImportError::new_err("pyloop._pyloop was initialised twice"))
 }
 
-/// The layout that `handle.rs` relies on, against the running interpreter's.
+/// The layout that `handle_words.rs` relies on, against the running interpreter's.
 fn check_slots(base: &Bound<'_, PyType>) -> PyResult<()> {
     for (index, name) in SLOTS.iter().enumerate() {
         let expected = size_of::<ffi::PyObject>() + index * size_of::<*mut c_void>();
@@ -194,7 +195,7 @@ unsafe extern "C" fn dealloc(object: *mut ffi::PyObject) {
         unsafe { ffi::PyObject_ClearWeakRefs(object) };
     }
     // SAFETY: the only reference is gone, so nobody sees the words any more.
-    unsafe { handle::empty(RawRef(object.cast::<RawHandle>())) };
+    unsafe { handle_words::empty(RawRef(object.cast::<RawHandle>())) };
     let types = types(py);
     let kind = if kind.cast() == types.handle.object.as_ptr() {
         &types.handle

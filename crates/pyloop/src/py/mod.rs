@@ -8,7 +8,7 @@
 //! | `cell` | loop state without a lock, and who may touch it |
 //! | `context` | context variables |
 //! | `fastcall` | methods without argument tuples |
-//! | `handle`, `handle_type`, `timer`, `storage` | `Handle` and `TimerHandle` |
+//! | `handle`, `handle_words`, `handle_type`, `timer`, `storage` | `Handle` and `TimerHandle` |
 //! | `heap_type`, `payload` | types over classes that Python code defines |
 //! | `imports` | objects of the standard library |
 //! | `socket_object` | the descriptor of a socket object |
@@ -35,6 +35,8 @@ pub(crate) mod fastcall;
 pub(crate) mod handle;
 #[expect(unsafe_code, reason = "C entry points of getters and of deallocation")]
 pub(crate) mod handle_type;
+#[expect(unsafe_code, reason = "reads and writes the words of a handle")]
+mod handle_words;
 #[expect(unsafe_code, reason = "PyType_FromSpec")]
 pub(crate) mod heap_type;
 pub(crate) mod imports;

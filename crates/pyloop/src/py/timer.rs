@@ -8,6 +8,7 @@ use timers::{Deadline, Entry, Node};
 
 use super::handle::{self, Handle, Parts};
 use super::handle_type::{timer_tail, types};
+use super::handle_words::RawRef;
 use crate::clock;
 use crate::core::LoopCore;
 
@@ -119,7 +120,7 @@ pub(super) fn is_scheduled(object: &Bound<'_, PyAny>) -> bool {
 pub(super) fn cancel(object: &Bound<'_, PyAny>) -> PyResult<()> {
     let timer = TimerRef::of(object);
     if timer.node().cancel()
-        && let Some(owner) = handle::owner(object.py(), handle::RawRef(object.as_ptr().cast()))
+        && let Some(owner) = handle::owner(object.py(), RawRef(object.as_ptr().cast()))
     {
         // Looked at, not assumed: asyncio's own slot descriptors can put anything into the word.
         let core = owner.cast::<LoopCore>()?;

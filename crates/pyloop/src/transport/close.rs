@@ -3,8 +3,8 @@
 use pyo3::exceptions::{PyConnectionError, PyKeyboardInterrupt, PySystemExit};
 use pyo3::prelude::*;
 
+use super::flush;
 use super::stream::{Socket, Stream, stream};
-use super::write;
 use crate::core::{LoopCore, call_soon};
 use crate::py::call;
 use crate::py::errors::os_error;
@@ -42,7 +42,7 @@ pub(super) fn close(object: &Bound<'_, PyAny>) -> PyResult<()> {
     }
     if pending {
         // Sends, and loses the connection if that emptied the buffer or failed.
-        return write::send(object, stream);
+        return flush::send(object, stream);
     }
     if stream.with(py, |state| state.output.buffer.is_empty())? {
         lose_soon(object, stream, None)
@@ -61,7 +61,7 @@ pub(super) fn abort(object: &Bound<'_, PyAny>) -> PyResult<()> {
         state.ending.lost == 0 && !state.output.blocked && !state.output.buffer.is_empty()
     })?;
     if unsent {
-        let _whatever_came_of_it = write::send_buffered(py, stream)?;
+        let _whatever_came_of_it = flush::send_buffered(py, stream)?;
     }
     force_close(object, None)
 }

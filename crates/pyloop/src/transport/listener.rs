@@ -7,9 +7,10 @@ use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 use reactor::Interest;
 
+use super::begin::{self, Beginning};
 use super::close::is_interrupt;
 use super::pipe::Medium;
-use super::stream::{self, About, Beginning, Socket};
+use super::stream::{About, Socket};
 use crate::core::LoopCore;
 use crate::core::sources::Source;
 use crate::py::context;
@@ -183,7 +184,7 @@ fn welcome(
             }
         };
         let fd = descriptor.as_raw_fd();
-        let transport = stream::make(Beginning {
+        let transport = begin::make(Beginning {
             owner,
             fd,
             medium: Medium::Socket,
@@ -197,7 +198,7 @@ fn welcome(
                 server: listener.server.as_ref().map(|server| server.clone_ref(py)),
             },
         })?;
-        match stream::start(&transport, None) {
+        match begin::start(&transport, None) {
             Err(error) if !is_interrupt(py, &error) => {
                 // asyncio reports what `connection_made` raises, and keeps the connection.
                 super::close::report(&transport, error, "Exception in protocol.connection_made()")

@@ -8,7 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::stream::{Delivery, set_kind, stream};
-use super::{close, flow, info, write};
+use super::{close, flow, flush, info, write};
 use crate::py::fastcall::{Args, Getter, Method, define, getter};
 use crate::py::payload::PayloadType;
 
@@ -205,7 +205,7 @@ methods! {
     Start c"_start" c"_start($self, waiter=None)\n--\n\nThe beginning of the transport; scheduled when it is made."
     |object, args| {
         let [waiter] = args.bind("_start", ["waiter"], 0)?;
-        super::stream::start(object, waiter.as_deref())?;
+        super::begin::start(object, waiter.as_deref())?;
         none(args)
     }
 
@@ -218,7 +218,7 @@ methods! {
             return Err(PyRuntimeError::new_err("Empty waiter is already set"));
         }
         if !stream.with(py, |state| state.output.blocked)? {
-            write::send(object, stream)?;
+            flush::send(object, stream)?;
         }
         let waiter = stream.owner.bind(py).call_method0("create_future")?;
         let kept = waiter.clone().unbind();

@@ -3,9 +3,12 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `stream` | the state of a transport, how one is made and started |
+//! | `stream` | the state of a transport |
+//! | `begin` | how one is made and started |
 //! | `read` | from readiness to `data_received` and `buffer_updated` |
-//! | `write` | from `write()` to the socket, flow control |
+//! | `write` | from `write()` to the buffer |
+//! | `flush` | from the buffer to the socket |
+//! | `flow` | `pause_writing` and `resume_writing` |
 //! | `close` | the ways a transport ends |
 //! | `methods` | the Python methods |
 //! | `pipe` | what is different for pipes |
@@ -15,9 +18,11 @@
 //! | `datagram` | datagram transports |
 
 mod address;
+mod begin;
 mod close;
 pub(crate) mod datagram;
 mod flow;
+mod flush;
 mod info;
 mod listener;
 mod methods;
@@ -26,13 +31,14 @@ mod read;
 mod stream;
 mod write;
 
+pub(crate) use begin::open;
 pub(crate) use close::is_interrupt;
 pub(crate) use flow::call_protocol;
 pub(crate) use listener::{Listener, accept, listen, unlisten};
 pub(crate) use methods::{boolean, methods, none, register, required};
 pub(crate) use pipe::{End, open_pipe};
 pub(crate) use read::serve;
-pub(crate) use stream::{is_stream, open};
+pub(crate) use stream::is_stream;
 pub(crate) use write::{request_flush, send_records};
 
 use pyo3::prelude::*;
@@ -45,6 +51,6 @@ pub(crate) fn flush(object: &Bound<'_, PyAny>) -> PyResult<()> {
     if datagram::is_datagram(object) {
         datagram::flush(object)
     } else {
-        write::flush(object)
+        flush::flush(object)
     }
 }

@@ -11,9 +11,10 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
 
+use super::begin::{self, Beginning};
 use super::close;
 use super::methods::{Extra, TheLoop, reader_table, writer_table};
-use super::stream::{self, About, Beginning, Socket, Stream, stream};
+use super::stream::{About, Socket, Stream, stream};
 use crate::core::{LoopCore, call_soon};
 use crate::py::context;
 use crate::py::errors::os_error;
@@ -268,7 +269,7 @@ pub(crate) fn open_pipe<'py>(
         None => PyDict::new(py),
     };
     extra.set_item("pipe", object)?;
-    let transport = stream::make(Beginning {
+    let transport = begin::make(Beginning {
         owner,
         fd,
         medium,
@@ -284,7 +285,7 @@ pub(crate) fn open_pipe<'py>(
     })?;
     // From now on the descriptor is known to be taken.
     stream(&transport).update_interest(&transport)?;
-    stream::start_soon(owner, &transport, waiter)?;
+    begin::start_soon(owner, &transport, waiter)?;
     Ok(transport)
 }
 

@@ -10,7 +10,7 @@ use pyo3::types::PyBytes;
 
 use super::pipe::{self, Medium};
 use super::stream::{Delivery, Stream, stream};
-use super::{close, write};
+use super::{close, flush};
 use crate::py::bytes::View;
 use crate::py::call;
 use crate::py::context;
@@ -43,7 +43,7 @@ pub(crate) fn serve(object: &Bound<'_, PyAny>, readable: bool, writable: bool) -
             _ => {}
         }
         if writable {
-            write::writable(object, stream)?;
+            flush::writable(object, stream)?;
         }
         Ok(())
     });

@@ -1,4 +1,4 @@
-//! The state of a stream transport, and its beginning.
+//! The state of a stream transport.
 
 use std::net::SocketAddr;
 use std::os::fd::{OwnedFd, RawFd};
@@ -11,17 +11,16 @@ use pyo3::types::PyDict;
 use reactor::Interest;
 
 use super::close;
-use super::pipe::{self, Medium};
+use super::pipe::Medium;
+use crate::core::LoopCore;
 use crate::core::sources::Source;
-use crate::core::{LoopCore, call_soon};
 use crate::py::bytes::Chunk;
 use crate::py::call;
 use crate::py::cell::LoopCell;
-use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType, Visitor};
-use crate::sys::socket::{self, Name};
+use crate::sys::socket::Name;
 use crate::tls;
 
 /// A stream transport; the Python object around it is an `asyncio.Transport`.
@@ -190,6 +189,13 @@ impl Payload for Stream {
     }
 }
 
+/// Whether a transport is a stream transport of ours.
+pub(crate) fn is_stream(transport: &Bound<'_, PyAny>) -> bool {
+    transport
+        .get_type()
+        .is(Stream::kind(transport.py()).object(transport.py()))
+}
+
 /// The transport behind a Python object of the transport type.
 #[inline]
 pub(super) fn stream<'a>(object: &'a Bound<'_, PyAny>) -> &'a Stream {
@@ -329,160 +335,4 @@ impl Stream {
             None => Ok(true),
         }
     }
-}
-
-/// What a new transport is made of.
-pub(super) struct Beginning<'a, 'py> {
-    pub(super) owner: &'a Bound<'py, LoopCore>,
-    pub(super) fd: RawFd,
-    pub(super) medium: Medium,
-    pub(super) socket: Socket,
-    pub(super) protocol: &'a Bound<'py, PyAny>,
-    pub(super) context: Bound<'py, PyAny>,
-    pub(super) about: About,
-}
-
-/// Makes a transport that is not started yet, and attaches it to its server.
-pub(super) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, PyAny>> {
-    let owner = beginning.owner;
-    let py = owner.py();
-    let delivery = Delivery::to(beginning.protocol, beginning.medium)?;
-    let server = beginning
-        .about
-        .server
-        .as_ref()
-        .map(|server| server.clone_ref(py));
-    let object = pipe::kind(py, beginning.medium).instance(
-        py,
-        Stream {
-            owner: owner.clone().unbind(),
-            fd: beginning.fd,
-            medium: beginning.medium,
-            context: beginning.context.unbind(),
-            state: LoopCell::new(State {
-                protocol: Some(beginning.protocol.clone().unbind()),
-                socket: beginning.socket,
-                input: Input {
-                    delivery,
-                    paused: false,
-                    started: false,
-                    ended: false,
-                },
-                output: Output {
-                    buffer: WriteBuffer::new(),
-                    flow: FlowControl::new(),
-                    queued: false,
-                    blocked: false,
-                    ended: false,
-                    empty_waiter: None,
-                    room_waiter: None,
-                },
-                ending: Ending {
-                    closing: false,
-                    lost: 0,
-                },
-                about: beginning.about,
-            }),
-        },
-    )?;
-    if let Some(server) = server {
-        imports(py).server_attach.call1(py, (server, &object))?;
-    }
-    Ok(object)
-}
-
-/// Whether a transport is a stream transport of ours.
-pub(crate) fn is_stream(transport: &Bound<'_, PyAny>) -> bool {
-    transport
-        .get_type()
-        .is(Stream::kind(transport.py()).object(transport.py()))
-}
-
-/// Makes the transport of a connected socket object; its protocol hears of it in the next iteration.
-pub(crate) fn open<'py>(
-    owner: &Bound<'py, LoopCore>,
-    sock: &Bound<'py, PyAny>,
-    protocol: &Bound<'py, PyAny>,
-    waiter: Option<&Bound<'py, PyAny>>,
-    extra: Option<&Bound<'py, PyDict>>,
-    server: Option<&Bound<'py, PyAny>>,
-) -> PyResult<Bound<'py, PyAny>> {
-    let py = owner.py();
-    owner.get().check_open()?;
-    let fd: RawFd = sock
-        .call_method0(imports(py).names.fileno.bind(py))?
-        .extract()?;
-    if socket::is_internet_stream(fd) {
-        // Refused for a socket that is not connected any more; reading will tell.
-        let _ = socket::disable_nagle(fd);
-    }
-    let extra = match extra {
-        Some(extra) => extra.copy()?,
-        None => PyDict::new(py),
-    };
-    super::info::remember_addresses(sock, &extra)?;
-    let context = context::copy_current(py)?;
-    let object = make(Beginning {
-        owner,
-        fd,
-        medium: Medium::Socket,
-        socket: Socket::Python(sock.clone().unbind()),
-        protocol,
-        context,
-        about: About {
-            extra: Some(extra.unbind()),
-            peer: None,
-            names: None,
-            server: server.map(|server| server.clone().unbind()),
-        },
-    })?;
-    start_soon(owner, &object, waiter)?;
-    Ok(object)
-}
-
-/// Schedules the beginning of a transport.
-pub(super) fn start_soon(
-    owner: &Bound<'_, LoopCore>,
-    object: &Bound<'_, PyAny>,
-    waiter: Option<&Bound<'_, PyAny>>,
-) -> PyResult<()> {
-    let py = owner.py();
-    let start = object.getattr(&imports(py).names.start)?;
-    let waiter = waiter.map_or_else(|| py.None().into_bound(py), Clone::clone);
-    let context = stream(object).context.bind(py).clone();
-    call_soon(owner, &start, &[waiter.as_ptr()], context)
-}
-
-/// Calls `connection_made`, begins to read, resolves the waiter. Runs in the transport's context.
-///
-/// # Errors
-/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too. The same with a descriptor
-/// that cannot be waited for, such as `/dev/null`.
-pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
-    let py = object.py();
-    let stream = stream(object);
-    let made = match stream.protocol(py)? {
-        Some(protocol) => call::method1(
-            protocol.bind(py),
-            &imports(py).names.connection_made,
-            object,
-        )
-        .map(drop),
-        None => Ok(()),
-    };
-    let lost = stream.with(py, |state| {
-        state.input.started = true;
-        state.ending.lost > 0
-    })?;
-    let watched = if lost {
-        Ok(())
-    } else {
-        stream.update_interest(object)
-    };
-    if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
-        imports(py)
-            .set_result_unless_cancelled
-            .call1(py, (waiter, py.None()))?;
-    }
-    made.and(watched)
 }

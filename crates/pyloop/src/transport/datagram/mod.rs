@@ -2,7 +2,8 @@
 //!
 //! | module | owns |
 //! |---|---|
-//! | `state` | the state of a transport, how one is made and started |
+//! | `state` | the state of a transport |
+//! | `begin` | how one is made and started |
 //! | `peers` | addresses seen lately, in Rust's form and in Python's |
 //! | `receive` | from readiness to `datagram_received` |
 //! | `send` | from `sendto()` to the socket, flow control |
@@ -10,6 +11,7 @@
 //! | `end` | the ways a transport ends |
 //! | `methods` | the Python methods |
 
+mod begin;
 mod end;
 mod methods;
 mod peers;
@@ -18,7 +20,8 @@ mod receive;
 mod send;
 mod state;
 
+pub(crate) use begin::open;
 pub(crate) use methods::register;
 pub(crate) use receive::serve;
 pub(crate) use send::flush;
-pub(crate) use state::{Shared, is_datagram, open};
+pub(crate) use state::{Shared, is_datagram};
