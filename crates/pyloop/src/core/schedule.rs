@@ -1,7 +1,5 @@
 //! `call_soon`, `call_soon_threadsafe`, `call_later`, `call_at`.
 
-use std::ffi::CStr;
-
 use pyo3::exceptions::{PyTypeError, PyValueError};
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -11,7 +9,7 @@ use super::state::LoopCore;
 use super::tasks::{CreateFuture, CreateTask};
 use crate::clock;
 use crate::py::context;
-use crate::py::fastcall::{Args, Method, define};
+use crate::py::fastcall::{Args, define, method};
 use crate::py::handle::{Handle, Parts};
 use crate::py::heap_type::add_methods;
 use crate::py::imports::imports;
@@ -53,7 +51,7 @@ pub(crate) fn add_fast_methods(kind: &Bound<'_, PyType>) -> PyResult<()> {
 
 /// The loop that a method was called on.
 #[inline]
-pub(super) fn core<'a, 'py>(slf: &'a Borrowed<'_, 'py, PyAny>) -> &'a Bound<'py, LoopCore> {
+pub(super) fn core<'a, 'py>(slf: &'a Bound<'py, PyAny>) -> &'a Bound<'py, LoopCore> {
     // The interpreter checks `self` of a method descriptor against the type that owns it.
     crate::py::heap_type::own_instance(slf)
 }
@@ -228,16 +226,10 @@ pub(crate) fn call_soon(
     object.get().enqueue(py, Handle::new(py, parts)?)
 }
 
-struct CallSoon;
-impl Method for CallSoon {
-    const NAME: &'static CStr = c"call_soon";
-    const DOC: &'static CStr = c"call_soon($self, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.";
-    #[inline]
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let object = core(&slf);
+method! {
+    CallSoon c"call_soon", c"call_soon($self, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run in the next iteration, after what was scheduled before.",
+    |slf, args| {
+        let object = core(slf);
         let handle = soon_handle(object, "call_soon", args, true)?;
         let result = handle.clone_ref(args.py()).into_bound(args.py());
         object.get().enqueue(args.py(), handle)?;
@@ -245,16 +237,10 @@ impl Method for CallSoon {
     }
 }
 
-struct CallSoonThreadsafe;
-impl Method for CallSoonThreadsafe {
-    const NAME: &'static CStr = c"call_soon_threadsafe";
-    const DOC: &'static CStr = c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.";
-    #[inline]
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
-        let object = core(&slf);
+method! {
+    CallSoonThreadsafe c"call_soon_threadsafe", c"call_soon_threadsafe($self, callback, *args, context=None)\n--\n\nLike call_soon, from any thread: wakes the loop if it waits for I/O.",
+    |slf, args| {
+        let object = core(slf);
         let handle = soon_handle(object, "call_soon_threadsafe", args, false)?;
         let result = handle.clone_ref(args.py()).into_bound(args.py());
         let core = object.get();
@@ -329,54 +315,35 @@ fn add_timer<'py>(
     Ok(result)
 }
 
-struct CallLater;
-impl Method for CallLater {
-    const NAME: &'static CStr = c"call_later";
-    const DOC: &'static CStr = c"call_later($self, delay, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.";
-    #[inline]
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    CallLater c"call_later", c"call_later($self, delay, callback, *args, context=None)\n--\n\nArranges for callback(*args) to run once, at least delay seconds from now.\n\nTimers that are due run in the order of their deadlines, equal ones in the order they were made.\nRaises ValueError if delay is NaN; with infinity the callback never runs.",
+    |slf, args| {
         let delay = time_argument("call_later", "delay", &args)?;
         if delay.is_none() {
             return Err(PyTypeError::new_err("delay must not be None"));
         }
-        let object = core(&slf);
+        let object = core(slf);
         let when = clock::seconds(object.get().now()) + seconds(&delay)?;
         add_timer(object, "call_later", "delay", when, args)
     }
 }
 
-struct CallAt;
-impl Method for CallAt {
-    const NAME: &'static CStr = c"call_at";
-    const DOC: &'static CStr = c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.";
-    #[inline]
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    CallAt c"call_at", c"call_at($self, when, callback, *args, context=None)\n--\n\nLike call_later, with a deadline on the clock of loop.time() in seconds.",
+    |slf, args| {
         let when = time_argument("call_at", "when", &args)?;
         if when.is_none() {
             return Err(PyTypeError::new_err("when cannot be None"));
         }
-        add_timer(core(&slf), "call_at", "when", seconds(&when)?, args)
+        add_timer(core(slf), "call_at", "when", seconds(&when)?, args)
     }
 }
 
-struct Time;
-impl Method for Time {
-    const NAME: &'static CStr = c"time";
-    const DOC: &'static CStr =
-        c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic(), unless a test has given it another one.";
-    #[inline]
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    Time c"time", c"time($self, /)\n--\n\nThe loop's clock in seconds: time.monotonic(), unless a test has given it another one.",
+    |slf, args| {
         args.expect("time", 0, 0)?;
-        let now = core(&slf).get().now();
+        let now = core(slf).get().now();
         Ok(PyFloat::new(args.py(), clock::seconds(now)).into_any())
     }
 }

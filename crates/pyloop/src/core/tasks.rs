@@ -1,24 +1,16 @@
 //! `create_future` and `create_task` without the detour through Python, for the plain case.
 
-use std::ffi::CStr;
-
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyTuple};
 
 use super::schedule::core;
 use crate::py::call;
-use crate::py::fastcall::{Args, Method};
+use crate::py::fastcall::{Args, method};
 use crate::py::imports::imports;
 
-pub(super) struct CreateFuture;
-impl Method for CreateFuture {
-    const NAME: &'static CStr = c"create_future";
-    const DOC: &'static CStr =
-        c"create_future($self, /)\n--\n\nMakes an asyncio.Future that belongs to this loop.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) CreateFuture c"create_future", c"create_future($self, /)\n--\n\nMakes an asyncio.Future that belongs to this loop.",
+    |slf, args| {
         args.expect("create_future", 0, 0)?;
         let imports = imports(args.py());
         call::with_keywords(
@@ -30,32 +22,26 @@ impl Method for CreateFuture {
     }
 }
 
-pub(super) struct CreateTask;
-impl CreateTask {
-    /// Whether every keyword is one that each Python from 3.11 on passes on to `Task` unchanged.
-    fn is_simple(args: &Args<'_, '_>) -> PyResult<bool> {
-        for index in 0..args.keyword_count() {
-            let (name, _) = args.keyword(index);
-            let known = name.eq("name")? || (cfg!(Py_3_11) && name.eq("context")?);
-            if !known {
-                return Ok(false);
-            }
+/// Whether every keyword is one that each Python from 3.11 on passes on to `Task` unchanged.
+fn is_simple(args: &Args<'_, '_>) -> PyResult<bool> {
+    for index in 0..args.keyword_count() {
+        let (name, _) = args.keyword(index);
+        let known = name.eq("name")? || (cfg!(Py_3_11) && name.eq("context")?);
+        if !known {
+            return Ok(false);
         }
-        Ok(args.len() == 1)
     }
+    Ok(args.len() == 1)
 }
-impl Method for CreateTask {
-    const NAME: &'static CStr = c"create_task";
-    const DOC: &'static CStr = c"create_task($self, coro, **kwargs)\n--\n\nSchedules a coroutine as an asyncio.Task, or through the task factory if there is one.\n\nTakes the keywords of the running Python's own loops: name, context (3.11), eager_start (3.14).";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+
+method! {
+    pub(super) CreateTask c"create_task", c"create_task($self, coro, **kwargs)\n--\n\nSchedules a coroutine as an asyncio.Task, or through the task factory if there is one.\n\nTakes the keywords of the running Python's own loops: name, context (3.11), eager_start (3.14).",
+    |slf, args| {
         let py = args.py();
         let imports = imports(py);
-        let object = core(&slf);
+        let object = core(slf);
         let plain = object.get().is_plain()
-            && Self::is_simple(&args)?
+            && is_simple(&args)?
             && object.getattr(&imports.names.task_factory)?.is_none();
         if plain && args.keyword_count() == 0 {
             let coroutine = args.rest(0)[0];

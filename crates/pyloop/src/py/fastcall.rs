@@ -168,6 +168,26 @@ pub(crate) trait Method {
     -> PyResult<Bound<'py, PyAny>>;
 }
 
+/// Declares a [`Method`]: the type, name and docstring in Python, and what is done with the object and the arguments.
+macro_rules! method {
+    ($visibility:vis $kind:ident $name:expr, $doc:expr, |$object:ident, $args:ident| $body:block) => {
+        $visibility struct $kind;
+        impl $crate::py::fastcall::Method for $kind {
+            const NAME: &'static std::ffi::CStr = $name;
+            const DOC: &'static std::ffi::CStr = $doc;
+            #[inline]
+            fn call<'py>(
+                slf: pyo3::Borrowed<'_, 'py, pyo3::PyAny>,
+                $args: $crate::py::fastcall::Args<'_, 'py>,
+            ) -> pyo3::PyResult<pyo3::Bound<'py, pyo3::PyAny>> {
+                let $object: &pyo3::Bound<'py, pyo3::PyAny> = &slf;
+                $body
+            }
+        }
+    };
+}
+pub(crate) use method;
+
 /// The `PyMethodDef` of a method.
 pub(crate) const fn define<M: Method>() -> ffi::PyMethodDef {
     ffi::PyMethodDef {

@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBool, PyFloat, PyType};
 
-use super::fastcall::{Args, Getter, Method, define, getter};
+use super::fastcall::{Getter, define, getter, method};
 use super::handle;
 use super::handle_words::{self, RawHandle, RawRef, SLOTS};
 use super::heap_type::{self, Blueprint, HeapType, slot};
@@ -238,43 +238,27 @@ fn boolean(py: Python<'_>, value: bool) -> Bound<'_, PyAny> {
     PyBool::new(py, value).to_owned().into_any()
 }
 
-struct Cancel;
-impl Method for Cancel {
-    const NAME: &'static CStr = c"cancel";
-    const DOC: &'static CStr = c"cancel($self, /)\n--\n\nCancels the callback and lets go of it and of its arguments at once.\n\nDoes nothing if it was cancelled before. Any thread may call it.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    Cancel c"cancel", c"cancel($self, /)\n--\n\nCancels the callback and lets go of it and of its arguments at once.\n\nDoes nothing if it was cancelled before. Any thread may call it.",
+    |slf, args| {
         args.expect("cancel", 0, 0)?;
-        handle::cancel(&slf)?;
+        handle::cancel(slf)?;
         Ok(args.py().None().into_bound(args.py()))
     }
 }
 
-struct CancelTimer;
-impl Method for CancelTimer {
-    const NAME: &'static CStr = Cancel::NAME;
-    const DOC: &'static CStr = Cancel::DOC;
-    #[inline]
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    CancelTimer Cancel::NAME, Cancel::DOC,
+    |slf, args| {
         args.expect("cancel", 0, 0)?;
-        timer::cancel(&slf)?;
+        timer::cancel(slf)?;
         Ok(args.py().None().into_bound(args.py()))
     }
 }
 
-struct Cancelled;
-impl Method for Cancelled {
-    const NAME: &'static CStr = c"cancelled";
-    const DOC: &'static CStr = c"cancelled($self, /)\n--\n\nWhether the callback was cancelled.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    Cancelled c"cancelled", c"cancelled($self, /)\n--\n\nWhether the callback was cancelled.",
+    |slf, args| {
         args.expect("cancelled", 0, 0)?;
         Ok(boolean(
             args.py(),
@@ -283,30 +267,19 @@ impl Method for Cancelled {
     }
 }
 
-struct GetContext;
-impl Method for GetContext {
-    const NAME: &'static CStr = c"get_context";
-    const DOC: &'static CStr = c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in; None once it was cancelled or has run.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    GetContext c"get_context", c"get_context($self, /)\n--\n\nThe contextvars.Context that the callback runs in; None once it was cancelled or has run.",
+    |slf, args| {
         args.expect("get_context", 0, 0)?;
         slf.getattr("_context")
     }
 }
 
-struct When;
-impl Method for When {
-    const NAME: &'static CStr = c"when";
-    const DOC: &'static CStr =
-        c"when($self, /)\n--\n\nThe deadline in seconds, on the clock of loop.time().";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    When c"when", c"when($self, /)\n--\n\nThe deadline in seconds, on the clock of loop.time().",
+    |slf, args| {
         args.expect("when", 0, 0)?;
-        Ok(PyFloat::new(args.py(), timer::when(&slf)).into_any())
+        Ok(PyFloat::new(args.py(), timer::when(slf)).into_any())
     }
 }
 

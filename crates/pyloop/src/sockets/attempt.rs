@@ -4,8 +4,6 @@
 //! Nothing here raises where asyncio's own loop raises and catches: the exception of a socket that would block costs
 //! about as much as the system call.
 
-use std::ffi::CStr;
-
 use pyo3::prelude::*;
 use pyo3::types::PyInt;
 
@@ -13,7 +11,7 @@ use super::plain::{self, Native, Natives, natives};
 use crate::core::LoopCore;
 use crate::py::bytes::{View, filled};
 use crate::py::errors::os_error;
-use crate::py::fastcall::{Args, Method};
+use crate::py::fastcall::{Args, method};
 use crate::py::heap_type::own_instance;
 use crate::py::read_buffer::READ_SIZE;
 use crate::sys::socket::{self, Attempt};
@@ -70,36 +68,25 @@ fn receive<'py>(
     })
 }
 
-pub(super) struct TryRecv;
-impl Method for TryRecv {
-    const NAME: &'static CStr = c"_try_recv";
-    const DOC: &'static CStr =
-        c"_try_recv($self, sock, nbytes, /)\n--\n\nOne attempt of sock.recv(nbytes); None if it would block.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) TryRecv c"_try_recv", c"_try_recv($self, sock, nbytes, /)\n--\n\nOne attempt of sock.recv(nbytes); None if it would block.",
+    |slf, args| {
         let py = args.py();
         let [sock, wanted] = two("_try_recv", &args)?;
         let natives = natives(py)?;
         if let Some(fd) = plain::descriptor(&sock, natives, &natives.recv)?
             && let Some(size) = size(&wanted)
         {
-            let core: &Bound<'py, LoopCore> = own_instance(&slf);
+            let core: &Bound<'py, LoopCore> = own_instance(slf);
             return answer(py, receive(py, core.get(), fd, size)?);
         }
-        plain::own(&slf, &sock, &natives.recv, &[&wanted])
+        plain::own(slf, &sock, &natives.recv, &[&wanted])
     }
 }
 
-pub(super) struct TryRecvInto;
-impl Method for TryRecvInto {
-    const NAME: &'static CStr = c"_try_recv_into";
-    const DOC: &'static CStr = c"_try_recv_into($self, sock, buf, /)\n--\n\nOne attempt of sock.recv_into(buf); None if it would block.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) TryRecvInto c"_try_recv_into", c"_try_recv_into($self, sock, buf, /)\n--\n\nOne attempt of sock.recv_into(buf); None if it would block.",
+    |slf, args| {
         let py = args.py();
         let [sock, buffer] = two("_try_recv_into", &args)?;
         let natives = natives(py)?;
@@ -114,7 +101,7 @@ impl Method for TryRecvInto {
                 Attempt::Failed(error) => Err(os_error(error)),
             };
         }
-        plain::own(&slf, &sock, &natives.recv_into, &[&buffer])
+        plain::own(slf, &sock, &natives.recv_into, &[&buffer])
     }
 }
 
@@ -148,17 +135,12 @@ fn peek_for(size: Option<usize>) -> impl FnOnce(i32) -> Attempt<()> {
     }
 }
 
-pub(super) struct TryRecvfrom;
-impl Method for TryRecvfrom {
-    const NAME: &'static CStr = c"_try_recvfrom";
-    const DOC: &'static CStr = c"_try_recvfrom($self, sock, bufsize, /)\n--\n\nOne attempt of sock.recvfrom(bufsize); None if it would block.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) TryRecvfrom c"_try_recvfrom", c"_try_recvfrom($self, sock, bufsize, /)\n--\n\nOne attempt of sock.recvfrom(bufsize); None if it would block.",
+    |slf, args| {
         let [sock, wanted] = two("_try_recvfrom", &args)?;
         glance_first(
-            &slf,
+            slf,
             &sock,
             |natives| &natives.recvfrom,
             peek_for(size(&wanted)),
@@ -167,20 +149,15 @@ impl Method for TryRecvfrom {
     }
 }
 
-pub(super) struct TryRecvfromInto;
-impl Method for TryRecvfromInto {
-    const NAME: &'static CStr = c"_try_recvfrom_into";
-    const DOC: &'static CStr = c"_try_recvfrom_into($self, sock, buf, nbytes, /)\n--\n\nOne attempt of sock.recvfrom_into(buf, nbytes); None if it would block.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) TryRecvfromInto c"_try_recvfrom_into", c"_try_recvfrom_into($self, sock, buf, nbytes, /)\n--\n\nOne attempt of sock.recvfrom_into(buf, nbytes); None if it would block.",
+    |slf, args| {
         let [sock, buffer, wanted] = args
             .bind("_try_recvfrom_into", ["sock", "buf", "nbytes"], 3)?
             .map(given);
         let room = View::write(&buffer).map_or(0, |view| view.len());
         glance_first(
-            &slf,
+            slf,
             &sock,
             |natives| &natives.recvfrom_into,
             peek_for(size(&wanted).filter(|&size| size <= room)),
@@ -189,18 +166,12 @@ impl Method for TryRecvfromInto {
     }
 }
 
-pub(super) struct TryAccept;
-impl Method for TryAccept {
-    const NAME: &'static CStr = c"_try_accept";
-    const DOC: &'static CStr =
-        c"_try_accept($self, sock, /)\n--\n\nOne attempt of sock.accept(); None if it would block.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) TryAccept c"_try_accept", c"_try_accept($self, sock, /)\n--\n\nOne attempt of sock.accept(); None if it would block.",
+    |slf, args| {
         let [sock] = args.bind("_try_accept", ["sock"], 1)?.map(given);
         glance_first(
-            &slf,
+            slf,
             &sock,
             |natives| &natives.accept,
             |fd| {
@@ -215,14 +186,9 @@ impl Method for TryAccept {
     }
 }
 
-pub(super) struct TrySend;
-impl Method for TrySend {
-    const NAME: &'static CStr = c"_try_send";
-    const DOC: &'static CStr = c"_try_send($self, sock, data, rest=None, /)\n--\n\nOne attempt to send the last rest bytes of data, or all of it; returns how many are left.";
-    fn call<'py>(
-        slf: Borrowed<'_, 'py, PyAny>,
-        args: Args<'_, 'py>,
-    ) -> PyResult<Bound<'py, PyAny>> {
+method! {
+    pub(super) TrySend c"_try_send", c"_try_send($self, sock, data, rest=None, /)\n--\n\nOne attempt to send the last rest bytes of data, or all of it; returns how many are left.",
+    |slf, args| {
         let py = args.py();
         let [sock, data, rest] = args.bind("_try_send", ["sock", "data", "rest"], 2)?;
         let (sock, data) = (given(sock), given(data));
@@ -241,7 +207,7 @@ impl Method for TrySend {
                 Attempt::Failed(error) => Err(os_error(error)),
             };
         }
-        plain::own_send(&slf, &sock, &data, rest)
+        plain::own_send(slf, &sock, &data, rest)
     }
 }
 

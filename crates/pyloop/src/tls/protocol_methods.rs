@@ -9,7 +9,7 @@ use pyo3::types::PyType;
 use super::pump::{Pump, pump, set_protocol_kind};
 use super::{handshake, read, shutdown, write};
 use crate::py::bytes::View;
-use crate::py::fastcall::{Args, Getter, Method, define, getter};
+use crate::py::fastcall::{Getter, define, getter};
 use crate::py::payload::PayloadType;
 use crate::transport::{boolean, methods, none, required};
 

@@ -13,7 +13,7 @@ use super::{read, shutdown, write};
 use crate::core::call_soon;
 use crate::py::call;
 use crate::py::context;
-use crate::py::fastcall::{Args, Getter, Method, define, getter};
+use crate::py::fastcall::{Args, Getter, define, getter};
 use crate::py::payload::PayloadType;
 use crate::transport::{boolean, methods, none, required};
 

@@ -133,33 +133,52 @@ pub(super) fn start_soon(
 /// Calls `connection_made`, begins to read, resolves the waiter. Runs in the transport's context.
 ///
 /// # Errors
-/// What `connection_made` raises, after reading has begun: asyncio reports it and goes on, too. The same with a descriptor
-/// that cannot be waited for, such as `/dev/null`.
+/// As [`announce`]; the same with a descriptor that cannot be waited for, such as `/dev/null`.
 pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let py = object.py();
     let stream = stream(object);
-    let made = match stream.protocol(py)? {
-        Some(protocol) => call::method1(
-            protocol.bind(py),
-            &imports(py).names.connection_made,
-            object,
-        )
-        .map(drop),
+    let protocol = stream.protocol(py)?;
+    let begin = || {
+        let lost = stream.with(py, |state| {
+            state.input.started = true;
+            state.ending.lost > 0
+        })?;
+        if lost {
+            Ok(())
+        } else {
+            stream.update_interest(object)
+        }
+    };
+    announce(
+        object,
+        protocol.as_ref().map(|protocol| protocol.bind(py)),
+        begin,
+        waiter,
+    )
+}
+
+/// The beginning of any transport: `connection_made`, then what makes it receive, then the waiter is resolved.
+///
+/// # Errors
+/// What `connection_made` raises, after receiving has begun: asyncio reports it and goes on, too.
+pub(super) fn announce(
+    object: &Bound<'_, PyAny>,
+    protocol: Option<&Bound<'_, PyAny>>,
+    begin: impl FnOnce() -> PyResult<()>,
+    waiter: Option<&Bound<'_, PyAny>>,
+) -> PyResult<()> {
+    let py = object.py();
+    let made = match protocol {
+        Some(protocol) => {
+            call::method1(protocol, &imports(py).names.connection_made, object).map(drop)
+        }
         None => Ok(()),
     };
-    let lost = stream.with(py, |state| {
-        state.input.started = true;
-        state.ending.lost > 0
-    })?;
-    let watched = if lost {
-        Ok(())
-    } else {
-        stream.update_interest(object)
-    };
+    let begun = begin();
     if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
         imports(py)
             .set_result_unless_cancelled
             .call1(py, (waiter, py.None()))?;
     }
-    made.and(watched)
+    made.and(begun)
 }

@@ -9,25 +9,13 @@ use pyo3::types::PyType;
 
 use super::stream::{Delivery, set_kind, stream};
 use super::{close, flow, flush, info, write};
-use crate::py::fastcall::{Args, Getter, Method, define, getter};
+use crate::py::fastcall::{Args, Getter, define, getter};
 use crate::py::payload::PayloadType;
 
 macro_rules! methods {
     ($($kind:ident $name:literal $doc:literal |$object:ident, $args:ident| $body:block)*) => {
         $(
-            struct $kind;
-            impl Method for $kind {
-                const NAME: &'static CStr = $name;
-                const DOC: &'static CStr = $doc;
-                #[inline]
-                fn call<'py>(
-                    slf: Borrowed<'_, 'py, PyAny>,
-                    $args: Args<'_, 'py>,
-                ) -> PyResult<Bound<'py, PyAny>> {
-                    let $object: &Bound<'py, PyAny> = &slf;
-                    $body
-                }
-            }
+            $crate::py::fastcall::method!($kind $name, $doc, |$object, $args| $body);
         )*
 
         fn table() -> Vec<ffi::PyMethodDef> {

@@ -8,6 +8,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
 use super::super::address::{self, Version};
+use super::super::begin::announce;
 use super::super::info;
 use super::state::{Datagram, Ending, Input, Output, State, Way, datagram};
 use crate::core::LoopCore;
@@ -126,29 +127,21 @@ impl State {
 /// Calls `connection_made`, begins to receive, resolves the waiter. Runs in the transport's context.
 ///
 /// # Errors
-/// What `connection_made` raises, after receiving has begun: asyncio reports it and goes on, too.
+/// As [`announce`].
 pub(super) fn start(object: &Bound<'_, PyAny>, waiter: Option<&Bound<'_, PyAny>>) -> PyResult<()> {
     let py = object.py();
     let this = datagram(object);
-    let made = match this.protocol(py)? {
-        Some(protocol) => {
-            call::method1(&protocol, &imports(py).names.connection_made, object).map(drop)
+    let protocol = this.protocol(py)?;
+    let begin = || {
+        let lost = this.with(py, |state| {
+            state.input.started = true;
+            state.ending.lost > 0
+        })?;
+        if lost {
+            Ok(())
+        } else {
+            this.update_interest(object)
         }
-        None => Ok(()),
     };
-    let lost = this.with(py, |state| {
-        state.input.started = true;
-        state.ending.lost > 0
-    })?;
-    let watched = if lost {
-        Ok(())
-    } else {
-        this.update_interest(object)
-    };
-    if let Some(waiter) = waiter.filter(|waiter| !waiter.is_none()) {
-        imports(py)
-            .set_result_unless_cancelled
-            .call1(py, (waiter, py.None()))?;
-    }
-    made.and(watched)
+    announce(object, protocol.as_ref(), begin, waiter)
 }

@@ -12,7 +12,7 @@ use super::super::methods::{boolean, methods, none, required};
 use super::begin::start;
 use super::state::{datagram, set_kind};
 use super::{end, receive, send};
-use crate::py::fastcall::{Args, Getter, Method, define, getter};
+use crate::py::fastcall::{Getter, define, getter};
 use crate::py::payload::PayloadType;
 
 methods! {
