@@ -137,8 +137,13 @@ impl<E: Entry> Slot<E> {
 
     pub(crate) fn push(&mut self, item: Item<E>) {
         if self.items.len() == self.items.capacity() {
-            // By a quarter, not by doubling: a million entries then waste at most six bytes each.
-            let more = (self.items.capacity() / 4).max(MIN_CAPACITY);
+            // Few double; many grow by a quarter: a million entries then waste at most six bytes each.
+            let capacity = self.items.capacity();
+            let more = if capacity < KEPT_CAPACITY {
+                capacity.max(MIN_CAPACITY)
+            } else {
+                capacity / 4
+            };
             self.items.reserve_exact(more);
         }
         let position = self.items.len();

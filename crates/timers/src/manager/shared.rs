@@ -105,24 +105,23 @@ impl Shared {
     ) -> Result<(), CommandError> {
         match command {
             TimerCommand::Set { name, duration } => self.accept_set(place, name, duration),
-            TimerCommand::Cancel { name } => {
-                let found = self.with_open(place, |state| {
+            TimerCommand::Cancel { name } => self
+                .with_open(place, name, |state, name| {
                     let found = state.living.take(&name);
                     if let Some(timer) = &found {
                         timer.node.cancel();
                     }
                     Step::Remove(found)
-                });
-                found.map_err(|()| CommandError::Closed(TimerCommand::Cancel { name }))
-            }
+                })
+                .map_err(|name| CommandError::Closed(TimerCommand::Cancel { name })),
             TimerCommand::CancelAll => self
                 // No node is touched: without their place among the living none of them is received.
-                .with_open(place, |state| {
+                .with_open(place, (), |state, ()| {
                     Step::Clear(std::mem::take(&mut state.living))
                 })
                 .map_err(|()| CommandError::Closed(TimerCommand::CancelAll)),
             TimerCommand::Shutdown => self
-                .with_open(place, |state| {
+                .with_open(place, (), |state, ()| {
                     state.closing = true;
                     Step::Shutdown
                 })
@@ -141,32 +140,33 @@ impl Shared {
             deadline: clock::now().saturating_add(nanoseconds(duration)),
             name,
         });
-        let accepted = self.with_open(place, |state| {
+        self.with_open(place, timer, |state, timer| {
             let replaced = state.living.replace(Arc::clone(&timer));
             if let Some(old) = &replaced {
                 old.node.cancel();
             }
-            Step::Set(Arc::clone(&timer), replaced)
-        });
-        accepted.map_err(|()| {
+            Step::Set(timer, replaced)
+        })
+        .map_err(|timer| {
             let name = timer.name.clone();
             CommandError::Closed(TimerCommand::Set { name, duration })
         })
     }
 
-    /// Puts what `step` makes of an open state into the command buffer.
-    fn with_open(
+    /// Puts what `step` makes of `given` and an open state into the command buffer; gives it back if the manager is closed.
+    fn with_open<T>(
         &self,
         place: SemaphorePermit<'_>,
-        step: impl FnOnce(&mut State) -> Step,
-    ) -> Result<(), ()> {
+        given: T,
+        step: impl FnOnce(&mut State, T) -> Step,
+    ) -> Result<(), T> {
         let mut state = self.state.lock();
         if state.closing {
-            return Err(());
+            return Err(given);
         }
         place.forget();
         let first = state.steps.is_empty();
-        let step = step(&mut state);
+        let step = step(&mut state, given);
         state.steps.push(step);
         drop(state);
         if first {
