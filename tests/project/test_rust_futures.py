@@ -77,6 +77,73 @@ def test_futures_cross_the_border(built: pathlib.Path, loop_name: str, debug: bo
     ]
 
 
+FORK = """
+import asyncio, os, sys, time
+import rust_futures
+
+async def main():
+    return await asyncio.gather(*(rust_futures.delayed(number, 0.001) for number in range(50)))
+
+asyncio.run(main())
+child = os.fork()
+if not child:
+    async def again():
+        await rust_futures.delayed(1, 0.001)
+    try:
+        asyncio.run(again())
+    except RuntimeError as error:
+        print(error, flush=True)
+    sys.exit(0)
+began = time.monotonic()
+os.waitpid(child, 0)
+print("at once:", time.monotonic() - began < 4)
+"""
+
+
+def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent(built: pathlib.Path) -> None:
+    # From 3.12 on Python warns of forks with threads around, which is what this is about.
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK],
+        env={**os.environ, "PYTHONPATH": str(built)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    refusal = "tokio was started before a fork, and its threads are not in this process"
+    assert done.stdout.splitlines() == [refusal, "at once: True"]
+
+
+LATE = """
+import asyncio, atexit
+
+def late():
+    async def main():
+        await rust_futures.delayed(1, 0.001)
+    try:
+        asyncio.run(main())
+    except RuntimeError as error:
+        print(error)
+
+atexit.register(late)
+import rust_futures
+"""
+
+
+def test_nothing_is_started_behind_the_end_of_tokio(built: pathlib.Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATE],
+        env={**os.environ, "PYTHONPATH": str(built)},
+        capture_output=True,
+        text=True,
+        timeout=SECONDS,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.splitlines() == ["the interpreter is about to end, and tokio has ended already"]
+
+
 def test_crates_of_the_example_have_the_versions_of_the_project() -> None:
     def versions(lock: pathlib.Path) -> set[tuple[str, str]]:
         return set(re.findall(r'name = "([^"]+)"\nversion = "([^"]+)"\nsource', lock.read_text()))

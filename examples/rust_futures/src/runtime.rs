@@ -8,7 +8,8 @@
 use std::cell::OnceCell;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::{Mutex, OnceLock};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
 
 use pyo3::exceptions::PyRuntimeError;
@@ -22,8 +23,10 @@ const PATIENCE: Duration = Duration::from_secs(5);
 
 /// For spawning: works from any thread, and spawns nothing once the runtime has ended.
 static HANDLE: OnceLock<Handle> = OnceLock::new();
-/// The runtime itself, until the interpreter is about to end.
-static RUNTIME: Mutex<Option<Runtime>> = Mutex::new(None);
+/// The runtime itself, until the interpreter is about to end, and the process whose threads it has.
+static RUNTIME: Mutex<Option<(Runtime, u32)>> = Mutex::new(None);
+/// The interpreter is about to end.
+static ENDED: AtomicBool = AtomicBool::new(false);
 
 tokio::task_local! {
     static LOCALS: OnceCell<TaskLocals>;
@@ -52,6 +55,10 @@ fn joined(task: JoinHandle<()>) -> Join {
     Box::pin(async move { task.await.map_err(JoinError) })
 }
 
+fn owned() -> MutexGuard<'static, Option<(Runtime, u32)>> {
+    RUNTIME.lock().expect("nothing panics under this lock")
+}
+
 /// Starts the runtime, once.
 fn handle() -> &'static Handle {
     HANDLE.get_or_init(|| {
@@ -60,7 +67,7 @@ fn handle() -> &'static Handle {
             .build()
             .expect("tokio starts its threads");
         let handle = runtime.handle().clone();
-        *RUNTIME.lock().expect("nothing panics under this lock") = Some(runtime);
+        *owned() = Some((runtime, std::process::id()));
         handle
     })
 }
@@ -97,20 +104,23 @@ impl generic::ContextExt for Tokio {
 ///
 /// # Errors
 ///
-/// `RuntimeError` where no loop runs, and once the interpreter is about to end.
+/// `RuntimeError` where no loop runs, in the child of a fork, and once the interpreter is about to end.
 pub fn future_into_py<'py, F, T>(py: Python<'py>, future: F) -> PyResult<Bound<'py, PyAny>>
 where
     F: Future<Output = PyResult<T>> + Send + 'static,
     T: for<'any> IntoPyObject<'any> + Send + 'static,
 {
-    let ended = HANDLE.get().is_some()
-        && RUNTIME
-            .lock()
-            .expect("nothing panics under this lock")
-            .is_none();
-    if ended {
+    if ENDED.load(Ordering::Acquire) {
         return Err(PyRuntimeError::new_err(
             "the interpreter is about to end, and tokio has ended already",
+        ));
+    }
+    if owned()
+        .as_ref()
+        .is_some_and(|(_, process)| *process != std::process::id())
+    {
+        return Err(PyRuntimeError::new_err(
+            "tokio was started before a fork, and its threads are not in this process",
         ));
     }
     generic::future_into_py::<Tokio, _, _>(py, future)
@@ -130,14 +140,15 @@ pub fn into_future(
 /// Drops the futures that are left, and waits for the threads that are inside of Python. For `atexit`.
 #[pyfunction]
 pub fn end_runtime(py: Python<'_>) {
-    let runtime = RUNTIME
-        .lock()
-        .expect("nothing panics under this lock")
-        .take();
+    ENDED.store(true, Ordering::Release);
+    let Some((runtime, process)) = owned().take() else {
+        return;
+    };
+    if process != std::process::id() {
+        // The child of a fork: there are no threads to wait for, and locks that they held are held for ever.
+        std::mem::forget(runtime);
+        return;
+    }
     // Detached: what the threads wait for is the interpreter.
-    py.detach(|| {
-        if let Some(runtime) = runtime {
-            runtime.shutdown_timeout(PATIENCE);
-        }
-    });
+    py.detach(|| runtime.shutdown_timeout(PATIENCE));
 }

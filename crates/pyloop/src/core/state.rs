@@ -283,19 +283,25 @@ impl LoopCore {
         self.sources.peek().visit(visit)
     }
 
-    /// Lets go of every callback, watcher and transport.
+    /// Lets go of every callback, watcher and transport, and of the memory that they read into.
     pub(super) fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        let (ready, unflushed, sources, _snapshots) = {
+        let (ready, unflushed, sources, _snapshots, _memory) = {
             let access = self.access(py)?;
             let (ready, unflushed) = self.queue.with(&access, |queue| {
                 (queue.ready.take_all(), std::mem::take(&mut queue.unflushed))
             });
             let snapshots = self.snapshots.with(&access, Snapshots::take);
+            // A closed loop may be kept for long.
+            let memory = (
+                self.read_buffer.with(&access, Option::take),
+                self.records.with(&access, std::mem::take),
+            );
             (
                 ready,
                 unflushed,
                 self.sources.with(&access, Sources::take_all),
                 snapshots,
+                memory,
             )
         };
         *self.waker.lock() = None;

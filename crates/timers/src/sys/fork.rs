@@ -1,8 +1,8 @@
 //! Which process this is, for what must not be used by the child of a fork.
 //!
 //! The system's own answer, `getpid`, is a system call, 100 ns where a timer is set in 200. So the C library is asked to tell of
-//! forks, by `pthread_atfork`. A child made past the C library (a bare `clone`) is not told of; it has a C library in an
-//! undefined state anyway.
+//! forks, by `pthread_atfork`. Children made past it are not told of: those of a bare `clone` or of `_Fork`, where little of the C
+//! library may be used anyway, and those of `vfork`, which have their parent's memory and may only call `exec`.
 #![expect(unsafe_code, reason = "pthread_atfork, which takes functions of C")]
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

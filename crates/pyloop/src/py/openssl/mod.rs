@@ -239,10 +239,11 @@ impl Connection {
 
     /// Decrypts into `buffer` until it is full or there is no more; how many bytes, and what the end of it was.
     pub(crate) fn read(&self, buffer: &mut [u8]) -> (usize, Outcome) {
-        // SAFETY: takes no arguments.
-        unsafe { (self.functions.clear_errors)() };
         let mut filled = 0;
         while filled < buffer.len() {
+            // A callback inside of the last call may have left an error behind, which would pass for one of this call.
+            // SAFETY: takes no arguments.
+            unsafe { (self.functions.clear_errors)() };
             let rest = &mut buffer[filled..];
             let mut count = 0;
             // SAFETY: a live SSL, and memory that is written for the length of the call.
