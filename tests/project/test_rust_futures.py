@@ -55,10 +55,10 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     return folder
 
 
-@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
-def test_futures_cross_the_border(built: pathlib.Path, loop_name: str, debug: bool) -> None:
+def said(built: pathlib.Path, *arguments: str) -> list[str]:
+    """What a program with the extension prints, line by line; it must end well and print nothing to stderr."""
     done = subprocess.run(
-        [sys.executable, *(["-X", "dev"] if debug else []), str(EXAMPLE / "main.py"), loop_name],
+        [sys.executable, *arguments],
         env={**os.environ, "PYTHONPATH": str(built)},
         capture_output=True,
         text=True,
@@ -66,7 +66,12 @@ def test_futures_cross_the_border(built: pathlib.Path, loop_name: str, debug: bo
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == [
+    return done.stdout.splitlines()
+
+
+@pytest.mark.parametrize("debug", [False, True], ids=["plain", "debug"])
+def test_futures_cross_the_border(built: pathlib.Path, loop_name: str, debug: bool) -> None:
+    assert said(built, *(["-X", "dev"] if debug else []), str(EXAMPLE / "main.py"), loop_name) == [
         f"loop: {loop_name}",
         "a Rust future: a value",
         "a Rust future that awaits coroutines: ['request 0', 'request 1', 'request 2']",
@@ -101,18 +106,10 @@ print("at once:", time.monotonic() - began < 4)
 
 
 def test_the_child_of_a_fork_waits_for_no_thread_of_its_parent(built: pathlib.Path) -> None:
-    # From 3.12 on Python warns of forks with threads around, which is what this is about.
-    done = subprocess.run(
-        [sys.executable, "-W", "ignore::DeprecationWarning", "-c", FORK],
-        env={**os.environ, "PYTHONPATH": str(built)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
     refusal = "tokio was started before a fork, and its threads are not in this process"
-    assert done.stdout.splitlines() == [refusal, "at once: True"]
+    # From 3.12 on Python warns of forks with threads around, which is what this is about.
+    quiet = ["-W", "ignore::DeprecationWarning"]
+    assert said(built, *quiet, "-c", FORK) == [refusal, "at once: True"]
 
 
 LATE = """
@@ -132,16 +129,7 @@ import rust_futures
 
 
 def test_nothing_is_started_behind_the_end_of_tokio(built: pathlib.Path) -> None:
-    done = subprocess.run(
-        [sys.executable, "-c", LATE],
-        env={**os.environ, "PYTHONPATH": str(built)},
-        capture_output=True,
-        text=True,
-        timeout=SECONDS,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.splitlines() == ["the interpreter is about to end, and tokio has ended already"]
+    assert said(built, "-c", LATE) == ["the interpreter is about to end, and tokio has ended already"]
 
 
 def test_crates_of_the_example_have_the_versions_of_the_project() -> None:
