@@ -140,13 +140,6 @@ def listening_socket(family: int = socket.AF_INET, backlog: int = 16) -> socket.
     return listener
 
 
-def free_port(kind: int = socket.SOCK_STREAM) -> int:
-    """A port on which nobody listens: bound once, and released."""
-    with socket.socket(type=kind) as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 class Recorder(asyncio.Protocol):
     """Records its callbacks by name, with what they were given."""
 

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from ports import LOCALHOST, REFUSING_PORT
 
-from .support import Loop, Recorder, free_port, listening_socket, open_descriptors, run, turns, until
+from .support import Loop, Recorder, listening_socket, open_descriptors, run, turns, until
 
 
 @asynccontextmanager
@@ -106,14 +107,14 @@ def test_happy_eyeballs_connects_to_the_address_that_answers(loop: Loop) -> None
 def test_a_refused_connection_is_an_error(loop: Loop) -> None:
     async def main() -> None:
         with pytest.raises(ConnectionRefusedError):
-            await loop.create_connection(Recorder, "127.0.0.1", free_port())
+            await loop.create_connection(Recorder, LOCALHOST, REFUSING_PORT)
 
     run(loop, main())
 
 
 def test_several_refused_addresses_are_one_error(loop: Loop) -> None:
     async def main() -> None:
-        port = free_port()
+        port = REFUSING_PORT
 
         async def two_addresses(*_: Any, **__: Any) -> Any:
             return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (f"127.0.0.{last}", port)) for last in (1, 2)]

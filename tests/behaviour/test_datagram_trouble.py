@@ -7,22 +7,17 @@ import errno
 import gc
 import itertools
 import socket
-import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+from ports import LOCALHOST, REFUSING_DATAGRAM_PORT, free_port
 
 from .datagram_support import Datagrams, Echo, endpoint, full_pair, plain_socket, receive_from, require_pausing
+from .leak_support import REPETITIONS, repetitions, traced_memory
 from .support import Loop, open_descriptors, run, turn, turns, until
 
-REPETITIONS = 1000
-
-
-def dead_address() -> Any:
-    """An address at which nobody listens: bound once, and released."""
-    with plain_socket() as sock:
-        return sock.getsockname()
+REFUSING_ADDRESS = (LOCALHOST, REFUSING_DATAGRAM_PORT)
 
 
 # Errors of the system
@@ -30,7 +25,7 @@ def dead_address() -> Any:
 
 def test_a_refused_datagram_is_an_error_the_transport_outlives(loop: Loop) -> None:
     async def main() -> None:
-        async with endpoint(remote_addr=dead_address()) as (transport, protocol):
+        async with endpoint(remote_addr=(LOCALHOST, free_port())) as (transport, protocol):
             transport.sendto(b"x")
             await until(lambda: protocol.errors)
             assert isinstance(protocol.errors[0], ConnectionRefusedError)
@@ -49,7 +44,7 @@ def test_a_refused_datagram_is_an_error_the_transport_outlives(loop: Loop) -> No
 
 def test_refused_datagrams_of_one_callback_are_reported(loop: Loop) -> None:
     async def main() -> None:
-        async with endpoint(remote_addr=dead_address()) as (transport, protocol):
+        async with endpoint(remote_addr=REFUSING_ADDRESS) as (transport, protocol):
             for _ in range(10):
                 transport.sendto(b"x")
             await until(lambda: protocol.errors)
@@ -99,7 +94,7 @@ def test_an_error_callback_that_sends_again_does_not_hold_the_loop(loop: Loop) -
                 loop.call_soon(self.transport.sendto, b"again")
 
     async def main() -> None:
-        async with endpoint(Stubborn(), remote_addr=dead_address()) as (transport, protocol):
+        async with endpoint(Stubborn(), remote_addr=REFUSING_ADDRESS) as (transport, protocol):
             transport.sendto(b"x")
             turned = 0
             while len(protocol.errors) < 200:
@@ -241,7 +236,7 @@ def test_what_error_received_raises_is_reported(loop: Loop, reports: list[dict[s
             raise ValueError("in error_received")
 
     async def main() -> None:
-        async with endpoint(Failing(), remote_addr=dead_address()) as (transport, protocol):
+        async with endpoint(Failing(), remote_addr=REFUSING_ADDRESS) as (transport, protocol):
             transport.sendto(b"x")
             await until(lambda: protocol.errors and reports)
             assert not transport.is_closing()
@@ -510,7 +505,7 @@ async def aborted(server: Any) -> None:
 
 
 async def refused(_server: Any) -> None:
-    async with endpoint(remote_addr=dead_address()) as (transport, protocol):
+    async with endpoint(remote_addr=REFUSING_ADDRESS) as (transport, protocol):
         transport.sendto(b"x")
         await until(lambda: protocol.errors)
 
@@ -560,15 +555,11 @@ def test_a_thousand_endpoints_leave_no_descriptors_and_no_memory(
             await life(name)
         gc.collect()
         baseline = open_descriptors()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            for _ in range(REPETITIONS):
+        with traced_memory() as kept:
+            for _ in range(repetitions(loop)):
                 await life(name)
             gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
+            grown = kept()
         left = open_descriptors() - baseline
         server.close()
         await turns(3)

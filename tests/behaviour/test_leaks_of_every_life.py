@@ -13,7 +13,6 @@ import shutil
 import socket
 import ssl
 import sys
-import sysconfig
 import threading
 import warnings
 from collections.abc import Awaitable, Callable
@@ -21,8 +20,10 @@ from typing import Any
 
 import pytest
 from certificates import Authority
+from ports import LOCALHOST, REFUSING_DATAGRAM_PORT, REFUSING_PORT, free_port
 
-from .support import PATIENCE, Loop, LoopFactory, Recorder, free_port, open_descriptors, run, socket_pair
+from .leak_support import FREE_THREADED, REPETITIONS, is_exempt, repetitions
+from .support import PATIENCE, Loop, LoopFactory, Recorder, open_descriptors, run, socket_pair
 
 if sys.version_info < (3, 11):
     # There a TLS transport that its peer ended, or whose handshake failed, warns even so.
@@ -30,9 +31,6 @@ if sys.version_info < (3, 11):
 
 Life = Callable[[Loop], Awaitable[None]]
 
-REPETITIONS = 1000
-# Of stock asyncio, which is not what is tested here but whether the tests are right.
-ORACLE_REPETITIONS = 100
 WARM_UP = 50
 RESET = b"\1\0\0\0\0\0\0\0"  # SO_LINGER: close() sends a reset
 
@@ -128,12 +126,7 @@ async def reset_by_the_peer(loop: Loop) -> None:
 
 async def refused(loop: Loop) -> None:
     with pytest.raises(ConnectionRefusedError):
-        await loop.create_connection(Client, LONELY, UNUSED_PORT)
-
-
-# An address of this process's own: what runs beside these tests takes ports of 127.0.0.1.
-LONELY = f"127.9.{os.getpid() >> 8 & 255}.{os.getpid() & 255}"
-UNUSED_PORT = free_port()
+        await loop.create_connection(Client, LOCALHOST, REFUSING_PORT)
 
 
 async def cancelled_while_connecting(loop: Loop) -> None:
@@ -241,7 +234,7 @@ class Hearing(asyncio.DatagramProtocol):
 
 async def datagrams(loop: Loop) -> None:
     # One address for all lives: pyloop keeps the tuples of a thousand addresses.
-    transport, protocol = await loop.create_datagram_endpoint(Hearing, (LONELY, DATAGRAM_PORT))
+    transport, protocol = await loop.create_datagram_endpoint(Hearing, (LOCALHOST, DATAGRAM_PORT))
     transport.sendto(b"to oneself", transport.get_extra_info("sockname"))
     await until(lambda: protocol.heard == b"to oneself")
     transport.close()
@@ -260,7 +253,7 @@ class Failing(asyncio.DatagramProtocol):
 
 
 async def datagrams_that_nobody_hears(loop: Loop) -> None:
-    transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=(LONELY, UNUSED_PORT))
+    transport, protocol = await loop.create_datagram_endpoint(Failing, remote_addr=(LOCALHOST, REFUSING_DATAGRAM_PORT))
     transport.sendto(b"anybody?")
     await until(lambda: protocol.error is not None)
     protocol.error = None
@@ -428,17 +421,11 @@ def named(lives: list[Any]) -> Any:
     return pytest.mark.parametrize("life", lives, ids=[life.__name__ for life in lives])
 
 
-def is_free_threaded() -> bool:
-    """Whether the interpreter was built without a GIL."""
-    return bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
-
-
-def leaves_nothing(loop: Loop, life: Callable[[], Awaitable[None]], repetitions: int) -> None:
+def leaves_nothing(loop: Loop, life: Callable[[], Awaitable[None]], most: int) -> None:
     """Lives that often, and asserts that descriptors, threads and memory are what they were."""
     loop.set_exception_handler(lambda _loop, _context: None)
 
-    if type(loop).__module__.startswith("asyncio"):
-        repetitions = min(repetitions, ORACLE_REPETITIONS)
+    times = repetitions(loop, most)
 
     async def main() -> tuple[int, int, int]:
         async def quiet() -> None:
@@ -453,7 +440,7 @@ def leaves_nothing(loop: Loop, life: Callable[[], Awaitable[None]], repetitions:
         grown = []
         for _ in range(2):
             before = sys.getallocatedblocks()
-            for _ in range(repetitions // 2):
+            for _ in range(times // 2):
                 await life()
             await quiet()
             grown.append(sys.getallocatedblocks() - before)
@@ -463,12 +450,10 @@ def leaves_nothing(loop: Loop, life: Callable[[], Awaitable[None]], repetitions:
     descriptors, threads, grown = run(loop, main(), seconds=55)
     assert descriptors == 0
     assert threads <= 0
-    if is_free_threaded() and type(loop).__module__.startswith("asyncio"):
-        return  # asyncio's own loop keeps a few hundred bytes per broken connection there; pyloop is held to the bound.
     # A transport or protocol that stayed would be several blocks of memory per life. Free-threaded builds free some
     # of it late, when all threads are known to be done with it.
-    share = 2 if is_free_threaded() else 4
-    assert grown < max(repetitions // share, 200)
+    share = 2 if FREE_THREADED else 4
+    assert is_exempt(loop) or grown < max(times // share, 200)
 
 
 @debug_and_release

@@ -9,14 +9,13 @@ import os
 import resource
 import socket
 import sys
-import sysconfig
-import tracemalloc
 import warnings
 from collections.abc import Awaitable, Callable, Iterator
 from typing import Any
 
 import pytest
 
+from .leak_support import FREE_THREADED, REPETITIONS, is_exempt, repetitions, traced_memory
 from .support import (
     Loop,
     LoopFactory,
@@ -30,9 +29,7 @@ from .support import (
     until,
 )
 
-REPETITIONS = 1000
 WARM_UP = 50
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # Bytes that a thousand troubles may leave; a leaked handle, future or transport would come to a multiple of it. A
 # free-threaded interpreter frees some memory late: three thousand resets leave no more there than a thousand, 80 kB.
 ALLOWED = REPETITIONS * 64 + (64_000 if FREE_THREADED else 0)
@@ -274,11 +271,6 @@ every_trouble = pytest.mark.parametrize(
 )
 
 
-def is_exempt(loop: object) -> bool:
-    """Whether asyncio's own loop is not held to the bound: on free-threaded builds it keeps some bytes itself."""
-    return FREE_THREADED and type(loop).__module__.startswith("asyncio")
-
-
 @every_trouble
 def test_a_thousand_troubles_leave_nothing(loop: Loop, trouble: Trouble, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level("CRITICAL", logger="asyncio")
@@ -306,13 +298,9 @@ def check(loop: Loop, trouble: Trouble) -> None:
     async def main() -> tuple[int, int]:
         await repeat(WARM_UP)
         baseline = open_descriptors()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            await repeat(REPETITIONS)
-            grown = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
+        with traced_memory() as kept:
+            await repeat(repetitions(loop))
+            grown = kept()
         left = open_descriptors() - baseline
         await loop.shutdown_default_executor()
         return left, grown
@@ -328,15 +316,11 @@ def measured(trouble: Callable[[], None]) -> tuple[int, int]:
         trouble()
     gc.collect()
     baseline = open_descriptors()
-    tracemalloc.start()
-    try:
-        before = tracemalloc.get_traced_memory()[0]
+    with traced_memory() as kept:
         for _ in range(REPETITIONS):
             trouble()
         gc.collect()
-        grown = tracemalloc.get_traced_memory()[0] - before
-    finally:
-        tracemalloc.stop()
+        grown = kept()
     return open_descriptors() - baseline, grown
 
 
@@ -427,16 +411,12 @@ def test_accepting_without_descriptors_leaves_nothing(loop: Loop, monkeypatch: p
             await cycle(address, served)
         gc.collect()
         baseline = open_descriptors()
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            for _ in range(REPETITIONS // 2):
+        with traced_memory() as kept:
+            for _ in range(repetitions(loop, REPETITIONS // 2)):
                 await cycle(address, served)
             reports.clear()
             gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
+            grown = kept()
         left = open_descriptors() - baseline
         server.close()
         await server.wait_closed()

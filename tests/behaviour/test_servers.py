@@ -11,8 +11,9 @@ import sys
 from typing import Any
 
 import pytest
+from ports import free_port
 
-from .support import Loop, Recorder, free_port, listening_socket, receive_exactly, run, turns, until
+from .support import Loop, Recorder, listening_socket, receive_exactly, run, turns, until
 
 has_close_clients = pytest.mark.skipif(sys.version_info < (3, 13), reason="close_clients is new in CPython 3.13")
 

@@ -9,8 +9,9 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from ports import LOCALHOST, REFUSING_DATAGRAM_PORT, REFUSING_PORT
 
-from .support import Loop, free_port, listening_socket, receive_all, receive_exactly, run, socket_pair, turns
+from .support import Loop, listening_socket, receive_all, receive_exactly, run, socket_pair, turns
 
 Pair = tuple[socket.socket, socket.socket]
 recvfrom = pytest.mark.skipif(
@@ -194,7 +195,7 @@ def test_a_refused_connection_is_an_error(loop: Loop) -> None:
     with socket.socket() as client:
         client.setblocking(False)
         with pytest.raises(ConnectionRefusedError):
-            run(loop, loop.sock_connect(client, ("127.0.0.1", free_port())))
+            run(loop, loop.sock_connect(client, (LOCALHOST, REFUSING_PORT)))
 
 
 def test_accepting_where_nobody_listens_is_an_error(loop: Loop, pair: Pair) -> None:
@@ -236,7 +237,7 @@ def test_receiving_from_a_listener_is_an_error(loop: Loop) -> None:
 @recvfrom
 def test_a_peer_that_refuses_datagrams_is_an_error(loop: Loop, datagram_pair: Pair) -> None:
     left, _ = datagram_pair
-    left.connect(("127.0.0.1", free_port(socket.SOCK_DGRAM)))
+    left.connect((LOCALHOST, REFUSING_DATAGRAM_PORT))
     left.send(b"anybody?")
     with pytest.raises(ConnectionRefusedError):
         run(loop, loop.sock_recvfrom(left, 1))

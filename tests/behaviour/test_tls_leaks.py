@@ -5,19 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import sysconfig
-import tracemalloc
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
+from .leak_support import is_exempt, repetitions, traced_memory
 from .support import Loop, Recorder, open_descriptors, run, turns, until
 from .tls_support import NEW_TLS, Contexts, make_contexts
 
 pytestmark = NEW_TLS
 
-CONNECTIONS = 1000
 # Objects that a thousand connections may add for other reasons than that they are kept: caches fill up.
 SLACK_OBJECTS = 300
 SLACK_BYTES = 300_000
@@ -80,7 +78,7 @@ async def give_up(address: Any, contexts: Contexts) -> None:
 def test_connections_leave_nothing_behind(
     loop: Loop, contexts: Contexts, life: Callable[[Any, Contexts], Awaitable[None]], reports: list[Any]
 ) -> None:
-    if sysconfig.get_config_var("Py_GIL_DISABLED") and type(loop).__module__.startswith("asyncio"):
+    if is_exempt(loop):
         pytest.skip("asyncio itself misses the bounds on free-threaded builds; pyloop is held to them")
 
     async def repeat(address: Any, times: int) -> None:
@@ -90,22 +88,21 @@ def test_connections_leave_nothing_behind(
     async def main() -> None:
         server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=contexts.server)
         address = server.sockets[0].getsockname()
-        await repeat(address, 40)
-        await turns(20)
-        gc.collect()
-        descriptors, objects = open_descriptors(), len(gc.get_objects())
-        tracemalloc.start()
-        try:
-            before = tracemalloc.get_traced_memory()[0]
-            await repeat(address, CONNECTIONS)
-            await until(lambda: open_descriptors() <= descriptors)
+        descriptors = open_descriptors()
+
+        async def quiet() -> None:
+            await until(lambda: open_descriptors() <= descriptors, "the return to the first count of descriptors")
             await turns(20)
             gc.collect()
-            grown = tracemalloc.get_traced_memory()[0] - before
-        finally:
-            tracemalloc.stop()
-        assert len(gc.get_objects()) - objects < SLACK_OBJECTS
-        assert grown < SLACK_BYTES
+
+        await repeat(address, 40)
+        await quiet()
+        objects = len(gc.get_objects())
+        with traced_memory() as kept:
+            await repeat(address, repetitions(loop))
+            await quiet()
+            assert len(gc.get_objects()) - objects < SLACK_OBJECTS
+            assert kept() < SLACK_BYTES
         server.close()
         await server.wait_closed()
 

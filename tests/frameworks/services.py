@@ -21,18 +21,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
+from ports import free_port
 
 # How long a server may take to answer, or to end, on a busy machine.
 SERVER_SECONDS = 40.0
 
 INSTALL = "scripts/install-system-packages.sh --servers installs it"
-
-
-def free_port() -> int:
-    """Returns a port on which nobody listens: bound once, and released."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def program(name: str, *folders: str) -> str | None:
