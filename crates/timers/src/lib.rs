@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`clock`] | the one clock that all deadlines are on |
 //! | [`node`] | the atomic state of one timer, and the payload trait |
-//! | `slot`, `slots` | the single-threaded data structure: slots in a tree |
+//! | `slot`, `ring`, `slots` | the single-threaded data structure: slots in a ring, and in a tree beyond it |
 //! | [`shard`] | that structure behind a lock, with its earliest deadline readable without it |
 //! | [`attend`] | who answers for a shard: its loop or the driver |
 //! | [`wheel`] | the shards that the driver answers for, by deadline |
@@ -32,6 +32,7 @@ pub mod interval;
 #[cfg(all(feature = "services", not(loom)))]
 pub mod manager;
 pub mod node;
+mod ring;
 pub mod schedule;
 #[cfg(all(feature = "services", not(loom)))]
 pub mod scope;

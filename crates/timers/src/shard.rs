@@ -4,7 +4,7 @@
 //! and nothing of the payload runs under it, besides the two getters of [`Entry`]. The earliest deadline
 //! and the number of entries are published in atomics, so that a loop asks for them without the lock.
 
-use crate::node::{Deadline, Entry, NEVER};
+use crate::node::{Deadline, Entry, NEVER, Node};
 use crate::slot::Due;
 use crate::slots::Slots;
 use crate::sync::{AtomicU64, AtomicUsize, Mutex, Ordering};
@@ -58,8 +58,13 @@ impl<E: Entry> Shard<E> {
     /// Meant for the thread whose [`Node::cancel`](crate::Node::cancel) won. None if the entry has left
     /// already, be it that it expired at the same time.
     pub fn remove(&self, entry: &E) -> Option<E> {
+        self.remove_node(entry.node(), entry.deadline())
+    }
+
+    /// As [`Shard::remove`], of the entry with this node and deadline.
+    pub fn remove_node(&self, node: &Node, deadline: Deadline) -> Option<E> {
         let mut slots = self.slots.lock();
-        let removed = slots.remove(entry)?;
+        let removed = slots.remove(node, deadline)?;
         self.publish(&slots);
         Some(removed)
     }

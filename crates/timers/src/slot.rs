@@ -5,12 +5,12 @@
 //! stays one for the rest of its life, even if an earlier slot appears, so that a slot is put in order once
 //! and not once per change of the front. Every entry's node knows its index, in both forms.
 
-use crate::node::{Deadline, Entry, NEVER};
+use crate::node::{Deadline, Entry, NEVER, Node};
 
 /// Children per heap node. Four halves the depth of a binary heap, and the children share two cache lines.
 const ARITY: usize = 4;
-/// Smallest buffer. Most slots of a sparse shard hold one or two entries.
-const MIN_CAPACITY: usize = 2;
+/// Smallest buffer, of 192 bytes. Half of it would save memory in sparse shards, and cost a copy in all others.
+const MIN_CAPACITY: usize = 8;
 /// Buffers up to this many entries are kept when entries leave (384 bytes).
 const KEPT_CAPACITY: usize = 16;
 /// A slot this small is expired entry by entry: sampling it would cost more.
@@ -137,12 +137,12 @@ impl<E: Entry> Slot<E> {
 
     pub(crate) fn push(&mut self, item: Item<E>) {
         if self.items.len() == self.items.capacity() {
-            // Few double; many grow by a quarter: a million entries then waste at most six bytes each.
+            // Few double; many grow by half: a million entries then waste at most twelve bytes each, and are copied twice.
             let capacity = self.items.capacity();
             let more = if capacity < KEPT_CAPACITY {
                 capacity.max(MIN_CAPACITY)
             } else {
-                capacity / 4
+                capacity / 2
             };
             self.items.reserve_exact(more);
         }
@@ -154,9 +154,8 @@ impl<E: Entry> Slot<E> {
         }
     }
 
-    /// Takes `entry` out, if this slot holds it.
-    pub(crate) fn remove(&mut self, entry: &E) -> Option<Item<E>> {
-        let node = entry.node();
+    /// Takes the entry with this node out, if this slot holds it.
+    pub(crate) fn remove(&mut self, node: &Node) -> Option<Item<E>> {
         let position = node.position();
         let found = self.items.get(position)?;
         if !std::ptr::eq(found.entry.node(), node) {
@@ -174,6 +173,12 @@ impl<E: Entry> Slot<E> {
         }
         self.ordered = true;
         self.rebuild();
+    }
+
+    /// Makes an empty slot one that has no order.
+    pub(crate) fn loosen(&mut self) {
+        debug_assert!(self.is_empty());
+        self.ordered = false;
     }
 
     /// Moves everything due at `due.now` out of an ordered slot.

@@ -29,8 +29,11 @@ fn deadlines() -> impl Strategy<Value = Deadline> {
         4 => 0..50_u64,
         6 => 0..9_000_000_u64,
         4 => 0..3_000_000_000_u64,
-        2 => (0..64_u64, 0..3_u64).prop_map(|(slot, offset)| ((slot << 26) + offset).saturating_sub(1)),
+        2 => (0..64_u64, 0..3_u64).prop_map(|(slot, offset)| ((slot << 32) + offset).saturating_sub(1)),
         2 => 0..3_600_000_000_000_u64,
+        // Hours: some turns of the ring of slots.
+        3 => (0..5_000_u64, 0..3_u64).prop_map(|(slot, offset)| ((slot << 32) + offset).saturating_sub(1)),
+        2 => 0..20_000_000_000_000_u64,
         1 => Just(NEVER),
         1 => NEVER - 3..NEVER,
     ]
@@ -177,6 +180,35 @@ proptest! {
         for operation in &script {
             step(&shard, &mut model, &mut made, operation);
             compare(&shard, &model);
+        }
+    }
+
+    /// Time goes on, as it does for a loop, by minutes and sometimes hours; deadlines are near or hours away.
+    #[test]
+    fn a_loop_of_hours_equals_a_sorted_vector(
+        begin in 0..100_000_u64,
+        script in vec((
+            prop_oneof![4 => 0..1_u64, 4 => 0..40_u64, 1 => 0..2_500_u64],
+            vec(prop_oneof![
+                5 => prop_oneof![0..20_u64, 0..1_100_u64, 1_000..4_000_u64].prop_map(Operation::Insert),
+                2 => any::<usize>().prop_map(Operation::Cancel),
+                2 => Just(Operation::CancelFirst),
+            ], 0..12),
+        ), 1..80),
+    ) {
+        let (shard, mut model, mut made) = (Shard::new(), Model::default(), Vec::new());
+        let mut now = begin << 32;
+        for (slots, operations) in &script {
+            now += (slots << 32) + 7;
+            step(&shard, &mut model, &mut made, &Operation::Expire(now));
+            for operation in operations {
+                let operation = match *operation {
+                    Operation::Insert(after) => Operation::Insert(now + (after << 32)),
+                    ref other => other.clone(),
+                };
+                step(&shard, &mut model, &mut made, &operation);
+                compare(&shard, &model);
+            }
         }
     }
 

@@ -1,13 +1,16 @@
 //! Filing a timer and giving it up, without names: nanoseconds of each.
 //!
-//! What waits is as small as each library has it: a future, or the key of a queue. tokio's future cannot move once it is polled and
-//! gets a box, which is the allocation that ours makes inside.
+//! Like stands beside like. Futures, which any task may make and the driver attends: `timers::sleep` and `tokio::time::sleep`, which
+//! cannot move once it is polled and gets a box, the allocation that ours makes inside. What one owner attends itself: a [`Shard`]
+//! with the smallest payload that there is, its allocation counted, and a `DelayQueue` of nothing. Each reads its clock.
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
+use timers::{Deadline, Entry, Node, Shard, clock};
 use tokio::runtime::Builder;
 use tokio_util::time::DelayQueue;
 
@@ -37,6 +40,24 @@ fn round<T>(
     (each(filing), each(giving_up))
 }
 
+/// The smallest payload of a shard.
+struct Bare {
+    node: Node,
+    deadline: Deadline,
+}
+
+struct Held(Arc<Bare>);
+
+impl Entry for Held {
+    fn node(&self) -> &Node {
+        &self.0.node
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.0.deadline
+    }
+}
+
 /// Files a future where its library keeps those that wait.
 fn poll_once(future: Pin<&mut impl Future<Output = ()>>) {
     let polled = future.poll(&mut Context::from_waker(Waker::noop()));
@@ -57,7 +78,7 @@ pub(crate) fn report(filter: &str) {
         .expect("the system gives a runtime");
     let _context = runtime.enter();
     for count in [100, 10_000, 1_000_000] {
-        let mut figures: [Vec<(f64, f64)>; 3] = Default::default();
+        let mut figures: [Vec<(f64, f64)>; 4] = Default::default();
         for _ in 0..ROUNDS {
             figures[0].push(round(
                 count,
@@ -77,8 +98,25 @@ pub(crate) fn report(filter: &str) {
                 },
                 drop,
             ));
-            let queue = std::cell::RefCell::new(DelayQueue::new());
+            let shard = Shard::new();
             figures[2].push(round(
+                count,
+                |delay| {
+                    let bare = Arc::new(Bare {
+                        node: Node::new(),
+                        deadline: clock::now() + delay.as_nanos() as Deadline,
+                    });
+                    shard.insert(Held(Arc::clone(&bare)));
+                    bare
+                },
+                |bare| {
+                    if bare.node.cancel() {
+                        drop(shard.remove_node(&bare.node, bare.deadline));
+                    }
+                },
+            ));
+            let queue = std::cell::RefCell::new(DelayQueue::new());
+            figures[3].push(round(
                 count,
                 |delay| queue.borrow_mut().insert((), delay),
                 |key| {
@@ -86,10 +124,13 @@ pub(crate) fn report(filter: &str) {
                 },
             ));
         }
-        for (name, figures) in ["timers::sleep", "tokio::time::sleep", "DelayQueue"]
-            .into_iter()
-            .zip(&figures)
-        {
+        let names = [
+            "timers::sleep",
+            "tokio::time::sleep",
+            "timers::Shard",
+            "DelayQueue",
+        ];
+        for (name, figures) in names.into_iter().zip(&figures) {
             let (file, give_up): (Vec<_>, Vec<_>) = figures.iter().copied().unzip();
             println!(
                 "{:<40} {:>10.0} {:>10.0}",

@@ -66,7 +66,7 @@ impl Ownerless {
     pub(super) fn disarm(&self, timer: &Arc<dyn Timer>) -> bool {
         let won = timer.node().cancel();
         if won {
-            drop(self.shard.remove(&Armed(Arc::clone(timer))));
+            drop(self.shard.remove_node(timer.node(), timer.deadline()));
         }
         won
     }

@@ -1,9 +1,8 @@
 //! The driver of the current process, replaced in a child after a fork.
 
 use std::io;
-use std::sync::{Arc, OnceLock, Weak};
+use std::sync::{Arc, OnceLock};
 
-use arc_swap::ArcSwapOption;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::Notify;
@@ -11,11 +10,12 @@ use tokio::sync::Notify;
 use super::ownerless::Ownerless;
 use super::task;
 use crate::sys::fork;
+use crate::sys::leaked::Leaked;
 use crate::wheel::{Alarm, Wheel};
 
 /// The driver of the process that used one last: of this process, or of an ancestor before a fork.
-/// Reading and replacing it takes no lock, since a child could inherit a lock that nobody will release.
-static CURRENT: ArcSwapOption<Process> = ArcSwapOption::const_empty();
+/// An ancestor's driver may hold locks for ever, and its thread is not here: it is never torn down.
+static CURRENT: Leaked<Process> = Leaked::new();
 
 /// One process and its wheel.
 #[derive(Debug)]
@@ -38,30 +38,29 @@ impl Process {
 }
 
 /// The driver of this process; made now if there is none yet.
-pub(super) fn current() -> Arc<Process> {
+pub(super) fn current() -> &'static Process {
     let id = fork::process();
     loop {
-        let found = CURRENT.load_full();
-        match found {
+        match CURRENT.get() {
             Some(process) if process.id == id => return process,
-            stale => {
-                let made = Arc::new_cyclic(|process| Process {
-                    id,
-                    wheel: Wheel::new(Starter::new(process.clone())),
-                    ownerless: Ownerless::new(),
-                });
-                CURRENT.compare_and_swap(&stale, Some(made));
-                // An ancestor's driver may hold locks for ever, and its thread is not here: it is never torn down.
-                std::mem::forget(stale);
-            }
+            stale => replace(stale, id),
         }
     }
+}
+
+#[cold]
+fn replace(stale: Option<&'static Process>, id: u64) {
+    let made = Process {
+        id,
+        wheel: Wheel::new(Starter::new()),
+        ownerless: Ownerless::new(),
+    };
+    CURRENT.replace(stale, Box::new(made));
 }
 
 /// Rings the driver's thread, which it starts first if need be.
 #[derive(Debug)]
 pub(super) struct Starter {
-    process: Weak<Process>,
     notify: Arc<Notify>,
     /// The thread's runtime, from when it runs on. Written under `starting`.
     runtime: OnceLock<Handle>,
@@ -70,9 +69,8 @@ pub(super) struct Starter {
 }
 
 impl Starter {
-    fn new(process: Weak<Process>) -> Self {
+    fn new() -> Self {
         Self {
-            process,
             notify: Arc::new(Notify::new()),
             runtime: OnceLock::new(),
             starting: Mutex::new(()),
@@ -92,11 +90,8 @@ impl Starter {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
         }
-        let process = self
-            .process
-            .upgrade()
-            .expect("a wheel is called through its process");
-        let runtime = task::spawn(process, Arc::clone(&self.notify))?;
+        // The present process is the one of this wheel, which nobody else's calls reach.
+        let runtime = task::spawn(current(), Arc::clone(&self.notify))?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
 }

@@ -18,14 +18,14 @@ use crate::clock;
 ///
 /// # Errors
 /// If the system refuses the thread, the runtime's descriptors or the timer's.
-pub(super) fn spawn(process: Arc<Process>, notify: Arc<Notify>) -> io::Result<Handle> {
+pub(super) fn spawn(process: &'static Process, notify: Arc<Notify>) -> io::Result<Handle> {
     let (report, outcome) = mpsc::sync_channel(1);
     thread::Builder::new()
         .name("pyloop-driver".into())
         .spawn(move || match prepare() {
             Ok((runtime, sleeper)) => {
                 let _ = report.send(Ok(runtime.handle().clone())); // The receiver waits below.
-                runtime.block_on(attend(&process, &notify, sleeper));
+                runtime.block_on(attend(process, &notify, sleeper));
             }
             Err(error) => {
                 let _ = report.send(Err(error)); // As above.
