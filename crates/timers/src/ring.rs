@@ -7,8 +7,8 @@ use crate::slot::{Item, Slot};
 
 /// Slots in the ring, a power of two: 73 minutes, and 32 KiB of memory from a shard's first timer on.
 pub(crate) const NEAR: u64 = 1024;
-/// Entries that fit into the buffers which empty slots keep for reuse, at least (24 KiB).
-const KEPT_ENTRIES: usize = 1024;
+/// Entries that fit into the buffers which empty slots keep for reuse, at least (48 KiB).
+const KEPT_ENTRIES: usize = 2048;
 const WORD: u64 = u64::BITS as u64;
 
 /// The slots with the numbers from `base` up to, but not including, `base + NEAR`.
@@ -84,6 +84,7 @@ impl<E: Entry> Ring<E> {
         self.allocate();
         let slot = &mut self.slots[(number % NEAR) as usize];
         let unused = if slot.is_empty() { slot.capacity() } else { 0 };
+        slot.make_room();
         slot.push(item);
         self.kept -= unused;
         self.mark(number);
@@ -137,7 +138,7 @@ impl<E: Entry> Ring<E> {
         }
     }
 
-    /// Frees the buffers of the slots without entries: at most [`NEAR`] steps after sixty-four slots ran empty, or more.
+    /// Frees the buffers of the slots without entries: at most [`NEAR`] steps after 128 slots ran empty, or more.
     fn purge(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_empty()) {
             *slot = Slot::new();

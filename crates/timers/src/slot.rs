@@ -9,8 +9,8 @@ use crate::node::{Deadline, Entry, NEVER, Node};
 
 /// Children per heap node. Four halves the depth of a binary heap, and the children share two cache lines.
 const ARITY: usize = 4;
-/// Smallest buffer, of 192 bytes. Half of it would save memory in sparse shards, and cost a copy in all others.
-const MIN_CAPACITY: usize = 8;
+/// Smallest buffer, of 96 bytes: a slot of a sparse shard holds few entries.
+const MIN_CAPACITY: usize = 4;
 /// Buffers up to this many entries are kept when entries leave (384 bytes).
 const KEPT_CAPACITY: usize = 16;
 /// A slot this small is expired entry by entry: sampling it would cost more.
@@ -137,12 +137,11 @@ impl<E: Entry> Slot<E> {
 
     pub(crate) fn push(&mut self, item: Item<E>) {
         if self.items.len() == self.items.capacity() {
-            // Few double; many grow by half: a million entries then waste at most twelve bytes each, and are copied twice.
-            let capacity = self.items.capacity();
-            let more = if capacity < KEPT_CAPACITY {
-                capacity.max(MIN_CAPACITY)
-            } else {
-                capacity / 2
+            // Many grow by half: a million entries then waste at most twelve bytes each, and are copied twice.
+            let more = match self.items.capacity() {
+                0 => MIN_CAPACITY,
+                capacity if capacity < KEPT_CAPACITY => KEPT_CAPACITY - capacity,
+                capacity => capacity / 2,
             };
             self.items.reserve_exact(more);
         }
@@ -173,6 +172,13 @@ impl<E: Entry> Slot<E> {
         }
         self.ordered = true;
         self.rebuild();
+    }
+
+    /// Has room for as many entries as an empty slot may keep: for a slot that is likely to be used again and again.
+    pub(crate) fn make_room(&mut self) {
+        if self.items.capacity() == 0 {
+            self.items.reserve_exact(KEPT_CAPACITY);
+        }
     }
 
     /// Makes an empty slot one that has no order.

@@ -1,8 +1,8 @@
 //! Filing a timer and giving it up, without names: nanoseconds of each.
 //!
 //! Like stands beside like. Futures, which any task may make and the driver attends: `timers::sleep` and `tokio::time::sleep`, which
-//! cannot move once it is polled and gets a box, the allocation that ours makes inside. What one owner attends itself: a [`Shard`]
-//! with the smallest payload that there is, its allocation counted, and a `DelayQueue` of nothing. Each reads its clock.
+//! cannot move once it is polled and gets a box, the allocation that ours makes inside. What one owner attends itself: a [`Shard`] and
+//! a `DelayQueue` of the same payload, its allocation counted; and a `DelayQueue` of nothing. Each reads its clock.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -46,6 +46,15 @@ struct Bare {
     deadline: Deadline,
 }
 
+impl Bare {
+    fn new(deadline: Deadline) -> Arc<Self> {
+        Arc::new(Self {
+            node: Node::new(),
+            deadline,
+        })
+    }
+}
+
 struct Held(Arc<Bare>);
 
 impl Entry for Held {
@@ -78,7 +87,7 @@ pub(crate) fn report(filter: &str) {
         .expect("the system gives a runtime");
     let _context = runtime.enter();
     for count in [100, 10_000, 1_000_000] {
-        let mut figures: [Vec<(f64, f64)>; 4] = Default::default();
+        let mut figures: [Vec<(f64, f64)>; 5] = Default::default();
         for _ in 0..ROUNDS {
             figures[0].push(round(
                 count,
@@ -102,10 +111,7 @@ pub(crate) fn report(filter: &str) {
             figures[2].push(round(
                 count,
                 |delay| {
-                    let bare = Arc::new(Bare {
-                        node: Node::new(),
-                        deadline: clock::now() + delay.as_nanos() as Deadline,
-                    });
+                    let bare = Bare::new(clock::now() + delay.as_nanos() as Deadline);
                     shard.insert(Held(Arc::clone(&bare)));
                     bare
                 },
@@ -118,6 +124,14 @@ pub(crate) fn report(filter: &str) {
             let queue = std::cell::RefCell::new(DelayQueue::new());
             figures[3].push(round(
                 count,
+                |delay| queue.borrow_mut().insert(Bare::new(0), delay),
+                |key| {
+                    drop(queue.borrow_mut().remove(&key));
+                },
+            ));
+            let queue = std::cell::RefCell::new(DelayQueue::new());
+            figures[4].push(round(
+                count,
                 |delay| queue.borrow_mut().insert((), delay),
                 |key| {
                     queue.borrow_mut().remove(&key);
@@ -128,7 +142,8 @@ pub(crate) fn report(filter: &str) {
             "timers::sleep",
             "tokio::time::sleep",
             "timers::Shard",
-            "DelayQueue",
+            "DelayQueue, same payload",
+            "DelayQueue of nothing",
         ];
         for (name, figures) in names.into_iter().zip(&figures) {
             let (file, give_up): (Vec<_>, Vec<_>) = figures.iter().copied().unzip();
