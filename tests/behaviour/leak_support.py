@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import resource
 import sysconfig
 import tracemalloc
 from collections.abc import Callable, Iterator
@@ -37,6 +38,12 @@ def repetitions(loop: object, most: int = REPETITIONS) -> int:
 def read_memory() -> list[int]:
     """Sizes of the objects for a loop's reads that were allocated while memory was traced and are in use yet."""
     return [trace.size for trace in tracemalloc.take_snapshot().traces if trace.size in _READ_MEMORY]
+
+
+def resident() -> int:
+    """Bytes of this process that are in memory. Linux only."""
+    with open("/proc/self/statm") as statm:
+        return int(statm.read().split()[1]) * resource.getpagesize()
 
 
 @contextlib.contextmanager

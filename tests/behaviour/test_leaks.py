@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ports import LOCALHOST, REFUSING_PORT
 
-from .leak_support import REPETITIONS, is_exempt, is_stock, read_memory, repetitions, traced_memory
+from .leak_support import REPETITIONS, is_exempt, is_stock, read_memory, repetitions, resident, traced_memory
 from .support import (
     Loop,
     LoopFactory,
@@ -137,10 +137,6 @@ def test_a_thousand_connections_leave_no_descriptors_and_no_memory(
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the resident size from /proc")
 def test_native_memory_does_not_grow_with_connections(loop: Loop) -> None:
-    def resident() -> int:
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * 4096
-
     async def main() -> int:
         server = await loop.create_server(Echo, "127.0.0.1", 0)
         address = server.sockets[0].getsockname()

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from .leak_support import resident
 from .support import Loop, run, run_until, turn
 
 
@@ -220,10 +221,6 @@ def test_cancelled_timers_hold_no_memory(loop: Loop) -> None:
             if number % 1000 == 0:
                 await asyncio.sleep(0)
         await asyncio.sleep(0)
-
-    def resident() -> int:
-        with open("/proc/self/statm") as statm:
-            return int(statm.read().split()[1]) * 4096
 
     run(loop, arm_and_cancel(20_000))
     gc.collect()

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import ssl
 import subprocess
 import sys
 import sysconfig
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from .support import Loop, run
-from .tls_support import connection, make_contexts
+from .support import Loop, Recorder, run, until
+from .tls_support import connection, make_contexts, require_openssl
 
 FILES = ("test_tls.py", "test_tls_endings.py", "test_tls_flow.py", "test_tls_settings.py", "test_tls_layers.py")
 
@@ -47,6 +49,48 @@ def test_openssl_is_called_directly_where_nothing_speaks_against_it(loop: Loop) 
         contexts.client.sslobject_class = Derived
         async with connection(contexts) as (transport, _, _peer):
             assert transport._ssl_protocol._engine == "memorybio"
+
+    run(loop, main())
+
+
+@pytest.mark.pyloop_only("asyncio fails as soon as anything has left an error in OpenSSL's queue")
+@pytest.mark.skipif(not hasattr(sys.modules["_ssl"], "__file__"), reason="OpenSSL is part of this interpreter")
+def test_errors_that_others_leave_in_the_queue_of_openssl_do_no_harm(loop: Loop) -> None:
+    library = ctypes.CDLL(sys.modules["_ssl"].__file__)
+    if not hasattr(library, "d2i_X509"):
+        pytest.skip("this interpreter's OpenSSL shows no functions")
+    library.d2i_X509.restype = ctypes.c_void_p
+    library.d2i_X509.argtypes = [ctypes.c_void_p, ctypes.POINTER(ctypes.c_char_p), ctypes.c_long]
+    library.ERR_peek_error.restype = ctypes.c_ulong
+
+    class Careless(Recorder):
+        """Leaves an error in the queue whenever it is called."""
+
+        def data_received(self, data: bytes) -> None:
+            super().data_received(data)
+            assert not library.d2i_X509(None, ctypes.byref(ctypes.c_char_p(b"no certificate")), 14)
+            assert library.ERR_peek_error() != 0
+            self.transport.write(data)
+
+    async def main() -> None:
+        contexts = make_contexts()
+        await require_openssl(contexts)
+        server = await loop.create_server(Careless, "127.0.0.1", 0, ssl=contexts.server)
+        transport, protocol = await loop.create_connection(
+            Recorder, *server.sockets[0].getsockname(), ssl=contexts.client, server_hostname="localhost"
+        )
+        sent = b""
+        for size in (1, 100, 30_000, 1):
+            message: Any = bytes(size)
+            transport.write(message)
+            sent += message
+            await until(lambda: protocol.lost or len(protocol.received) == len(sent))
+            assert not protocol.lost
+        transport.close()
+        await until(lambda: protocol.lost)
+        server.close()
+        await server.wait_closed()
+        assert protocol.lost_with is None
 
     run(loop, main())
 

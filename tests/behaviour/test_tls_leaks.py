@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import socket
+import ssl
+import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from .leak_support import is_exempt, repetitions, traced_memory
+from .leak_support import is_exempt, repetitions, resident, traced_memory
 from .support import Loop, Recorder, open_descriptors, run, turns, until
-from .tls_support import NEW_TLS, Contexts, make_contexts
+from .tls_support import NEW_TLS, Contexts, make_contexts, require_openssl
 
 pytestmark = NEW_TLS
 
@@ -107,3 +110,55 @@ def test_connections_leave_nothing_behind(
         await server.wait_closed()
 
     run(loop, main(), seconds=55)
+
+
+LARGE = 300_000
+HELD_OPEN = 100
+
+
+class Answering(asyncio.Protocol):
+    """Answers each large message that is complete."""
+
+    received = 0
+
+    def connection_made(self, transport: Any) -> None:
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        self.received += len(data)
+        if self.received % LARGE == 0:
+            self.transport.write(b"!")
+
+
+@pytest.mark.pyloop_only("asyncio keeps 256 KiB for each connection, to receive into")
+@pytest.mark.skipif(sys.platform != "linux", reason="reads the resident size from /proc")
+def test_a_connection_keeps_no_memory_to_receive_into(loop: Loop, contexts: Contexts) -> None:
+    """Large messages on many connections, one after the other: what they were received into is the loop's."""
+
+    def connect(address: Any) -> ssl.SSLSocket:
+        return contexts.client.wrap_socket(socket.create_connection(address), server_hostname="localhost")
+
+    def exchange(client: ssl.SSLSocket) -> None:
+        client.sendall(bytes(LARGE))
+        assert client.recv(1) == b"!"
+
+    async def main() -> int:
+        await require_openssl(contexts)
+        server = await loop.create_server(Answering, "127.0.0.1", 0, ssl=contexts.server)
+        clients: list[ssl.SSLSocket] = []
+        with contextlib.ExitStack() as stack:
+            for _ in range(HELD_OPEN):
+                connecting = loop.run_in_executor(None, connect, server.sockets[0].getsockname())
+                clients.append(stack.enter_context(await connecting))
+            # Of the client's memory, which is this process's, and of the loop's: what the first exchange takes.
+            await loop.run_in_executor(None, exchange, clients[0])
+            before = resident()
+            for client in clients:
+                await loop.run_in_executor(None, exchange, client)
+            grown = resident() - before
+        server.close()
+        await loop.shutdown_default_executor()
+        return grown
+
+    # Both ends of each connection are in this process.
+    assert run(loop, main(), seconds=50) < HELD_OPEN * 64 * 1024

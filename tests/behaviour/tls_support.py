@@ -150,3 +150,11 @@ async def connection(
             transport.abort()
         await until(lambda: protocol.lost or transport.get_protocol() is None)
         await turns(3)
+
+
+async def require_openssl(contexts: Contexts) -> None:
+    """Skips the test if it is not pyloop that calls OpenSSL for connections with these settings."""
+    async with connection(contexts) as (transport, _, _peer):
+        engine = transport._ssl_protocol._engine
+    if engine != "openssl":
+        pytest.skip(f"the engine is {engine}, which goes through the interpreter's ssl module as asyncio does")
