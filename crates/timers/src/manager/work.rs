@@ -21,6 +21,8 @@ const FREED_AT_ONCE: usize = 1024;
 
 /// A service of named timers; see the [module](super).
 ///
+/// The slots of its timers take 32 KiB from the first one on: one manager for many timers, not one for each.
+///
 /// # Examples
 /// ```
 /// use std::time::Duration;
