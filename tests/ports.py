@@ -16,16 +16,16 @@ LOCALHOST = "127.0.0.1"
 _SERVED = range(20_000, 32_000)
 
 
-def free_port() -> int:
-    """Returns a TCP port of `LOCALHOST` on which nobody listens, and which the system gives to nobody of itself.
+def free_port(kind: int = socket.SOCK_STREAM) -> int:
+    """Returns a port of `LOCALHOST` on which nobody listens, and which the system gives to nobody of itself.
 
     Raises:
         OSError: if a hundred ports were taken.
     """
     for _ in range(100):
-        with socket.socket() as probe:
+        with socket.socket(type=kind) as probe:
             # As servers do: connections of an earlier server, which are closed, do not count.
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, int(kind == socket.SOCK_STREAM))
             try:
                 probe.bind((LOCALHOST, random.SystemRandom().choice(_SERVED)))
             except OSError:

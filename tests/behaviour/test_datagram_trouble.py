@@ -25,7 +25,7 @@ REFUSING_ADDRESS = (LOCALHOST, REFUSING_DATAGRAM_PORT)
 
 def test_a_refused_datagram_is_an_error_the_transport_outlives(loop: Loop) -> None:
     async def main() -> None:
-        async with endpoint(remote_addr=(LOCALHOST, free_port())) as (transport, protocol):
+        async with endpoint(remote_addr=(LOCALHOST, free_port(socket.SOCK_DGRAM))) as (transport, protocol):
             transport.sendto(b"x")
             await until(lambda: protocol.errors)
             assert isinstance(protocol.errors[0], ConnectionRefusedError)

@@ -218,7 +218,7 @@ async def a_buffer_that_is_refused(loop: Loop) -> None:
         await until(lambda: protocol.ended)
 
 
-DATAGRAM_PORT = free_port()
+DATAGRAM_PORT = free_port(socket.SOCK_DGRAM)
 
 
 class Hearing(asyncio.DatagramProtocol):

@@ -48,10 +48,15 @@ impl<E: Entry> Ring<E> {
 
     /// The first slot that has entries.
     pub(crate) fn first_filled(&self) -> Option<u64> {
-        let start = self.base % NEAR;
+        self.next_filled(self.base)
+    }
+
+    /// The first slot that has entries, from one of the ring's on.
+    pub(crate) fn next_filled(&self, from: u64) -> Option<u64> {
+        let start = from % NEAR;
         let words = NEAR / WORD;
-        // The first word is looked at twice: from the beginning of the ring on, and up to it.
-        (0..=words).find_map(|step| {
+        // The first word is looked at twice: from `from` on, and up to it.
+        let found = (0..=words).find_map(|step| {
             let word = (start / WORD + step) % words;
             let mask = match step {
                 0 => u64::MAX << (start % WORD),
@@ -59,8 +64,9 @@ impl<E: Entry> Ring<E> {
             };
             let found = self.filled[word as usize] & mask;
             let position = word * WORD + u64::from(found.trailing_zeros());
-            (found != 0).then(|| self.base + position.wrapping_sub(start) % NEAR)
-        })
+            (found != 0).then(|| from + position.wrapping_sub(start) % NEAR)
+        });
+        found.filter(|&number| self.covers(number))
     }
 
     /// A slot that has entries.
@@ -91,11 +97,15 @@ impl<E: Entry> Ring<E> {
     }
 
     /// Notes that a slot has lost its last entry.
-    pub(crate) fn emptied(&mut self, number: u64, entries: usize) {
+    pub(crate) fn emptied(&mut self, number: u64) {
         self.unmark(number);
         let slot = &mut self.slots[(number % NEAR) as usize];
         slot.loosen();
         self.kept += slot.capacity();
+    }
+
+    /// Frees the buffers of empty slots if they are too many beside what all slots hold: to be called when that has become less.
+    pub(crate) fn trim(&mut self, entries: usize) {
         if self.kept > KEPT_ENTRIES + entries / 2 {
             self.purge();
         }

@@ -9,9 +9,9 @@ use crate::node::{Deadline, Entry, NEVER, Node};
 
 /// Children per heap node. Four halves the depth of a binary heap, and the children share two cache lines.
 const ARITY: usize = 4;
-/// Smallest buffer, of 96 bytes: a slot of a sparse shard holds few entries.
+/// Smallest buffer of a slot in the tree, of 96 bytes: a slot of a sparse shard holds few entries.
 const MIN_CAPACITY: usize = 4;
-/// Buffers up to this many entries are kept when entries leave (384 bytes).
+/// Buffers up to this many entries are kept when entries leave (384 bytes). With so many those in the ring begin.
 const KEPT_CAPACITY: usize = 16;
 /// A slot this small is expired entry by entry: sampling it would cost more.
 const FEW: usize = 16;

@@ -124,6 +124,7 @@ impl<E: Entry> Slots<E> {
                 self.retire(front);
             }
         }
+        self.ring.trim(self.len);
         self.advance(present);
     }
 
@@ -219,10 +220,11 @@ impl<E: Entry> Slots<E> {
     /// Notes that a slot has lost its last entry.
     fn retire(&mut self, number: u64) {
         if self.ring.covers(number) {
-            self.ring.emptied(number, self.len);
+            self.ring.emptied(number);
         } else {
             self.far.remove(&number);
         }
+        self.ring.trim(self.len);
         if self.front == Some(number) {
             self.front = self.first_filled();
             if let Some(front) = self.front {
@@ -236,7 +238,8 @@ impl<E: Entry> Slots<E> {
     /// The ring follows the time that [`Slots::take_due`] tells. Until it has told any the ring begins where the first entry is,
     /// and moves for others: back for one that is before it, which takes out slots that were put in one by one; forward
     /// for one that is behind it, if nothing is in it, and not before as many such entries have come as slots may have to be put
-    /// in. So an insertion costs a bounded number of steps on average, whatever the order is.
+    /// in. So an insertion moves a bounded number of slots on average, whatever the order is, and finds them in as many words as the
+    /// ring has.
     fn make_room(&mut self, number: u64) -> u64 {
         if self.len == 0 {
             self.floor = self.floor.min(number);
@@ -284,10 +287,12 @@ impl<E: Entry> Slots<E> {
     #[cold]
     fn move_back(&mut self, base: u64) {
         let before = self.ring.base();
-        for number in before.max(base + NEAR)..before + NEAR {
-            if self.ring.is_filled(number) {
-                self.far.insert(number, self.ring.take(number));
-            }
+        let mut from = before.max(base + NEAR);
+        while from < before + NEAR
+            && let Some(number) = self.ring.next_filled(from)
+        {
+            self.far.insert(number, self.ring.take(number));
+            from = number + 1;
         }
         self.ring.set_base(base);
     }

@@ -76,6 +76,35 @@ fn memory_is_given_back_when_many_timers_leave() {
 }
 
 #[test]
+fn buffers_of_empty_slots_are_given_back_when_the_others_leave() {
+    // Slots by their numbers; the many are in the ring, or beyond it.
+    for many_in in [1_001_u64, 5_000] {
+        for cancel in [true, false] {
+            let shard = Shard::new();
+            let few: Vec<Held> = (1..1_000).map(|slot| Held::new(slot << 32, 0)).collect();
+            let many: Vec<Held> = (0..40_000)
+                .map(|label| Held::new(many_in << 32, label))
+                .collect();
+            for timer in few.iter().chain(&many) {
+                shard.insert(timer.clone());
+            }
+            few.iter().for_each(|timer| drop(shard.remove(timer)));
+            if cancel {
+                many.iter().for_each(|timer| drop(shard.remove(timer)));
+            } else {
+                shard.expire(6_000 << 32, &mut Vec::new());
+            }
+            assert!(shard.is_empty());
+            assert!(
+                shard.allocated() <= KEPT,
+                "{} bytes left",
+                shard.allocated()
+            );
+        }
+    }
+}
+
+#[test]
 fn empty_shard_allocates_nothing() {
     assert_eq!(Shard::<Held>::new().allocated(), 0);
 }

@@ -90,7 +90,8 @@ impl Starter {
         if let Some(runtime) = self.runtime.get() {
             return Ok(runtime);
         }
-        // The present process is the one of this wheel, which nobody else's calls reach.
+        // The present process is the one of this wheel: no other's calls reach it. (But if the C library had no memory for
+        // counting forks and now has some, the identity changes once; then this wheel rings for the new one.)
         let runtime = task::spawn(current(), Arc::clone(&self.notify))?;
         Ok(self.runtime.get_or_init(|| runtime))
     }
