@@ -14,7 +14,7 @@ import pytest
 from ports import LOCALHOST, REFUSING_DATAGRAM_PORT, free_port
 
 from .datagram_support import Datagrams, Echo, endpoint, full_pair, plain_socket, receive_from, require_pausing
-from .leak_support import REPETITIONS, repetitions, traced_memory
+from .leak_support import REPETITIONS, traced_memory
 from .support import Loop, open_descriptors, run, turn, turns, until
 
 REFUSING_ADDRESS = (LOCALHOST, REFUSING_DATAGRAM_PORT)
@@ -556,7 +556,7 @@ def test_a_thousand_endpoints_leave_no_descriptors_and_no_memory(
         gc.collect()
         baseline = open_descriptors()
         with traced_memory() as kept:
-            for _ in range(repetitions(loop)):
+            for _ in range(REPETITIONS):
                 await life(name)
             gc.collect()
             grown = kept()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from ports import LOCALHOST, REFUSING_PORT
 
-from .leak_support import REPETITIONS, is_exempt, is_stock, read_memory, repetitions, resident, traced_memory
+from .leak_support import REPETITIONS, is_exempt, is_stock, read_memory, resident, traced_memory
 from .support import (
     Loop,
     LoopFactory,
@@ -120,7 +120,7 @@ def test_a_thousand_connections_leave_no_descriptors_and_no_memory(
             await ending(address)
         await quiet()
         with traced_memory() as kept:
-            for _ in range(repetitions(loop)):
+            for _ in range(REPETITIONS):
                 await ending(address)
             await quiet()
             grown = kept()
@@ -144,7 +144,7 @@ def test_native_memory_does_not_grow_with_connections(loop: Loop) -> None:
             await exchange_and_close(address)
         gc.collect()
         before = resident()
-        for _ in range(repetitions(loop)):
+        for _ in range(REPETITIONS):
             await exchange_and_close(address)
         gc.collect()
         grown = resident() - before

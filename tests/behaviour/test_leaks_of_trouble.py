@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import itertools
 import os
 import resource
 import socket
@@ -15,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from .leak_support import FREE_THREADED, REPETITIONS, is_exempt, repetitions, traced_memory
+from .leak_support import FREE_THREADED, REPETITIONS, is_exempt, traced_memory
 from .support import (
     Loop,
     LoopFactory,
@@ -299,7 +300,7 @@ def check(loop: Loop, trouble: Trouble) -> None:
         await repeat(WARM_UP)
         baseline = open_descriptors()
         with traced_memory() as kept:
-            await repeat(repetitions(loop))
+            await repeat(REPETITIONS)
             grown = kept()
         left = open_descriptors() - baseline
         await loop.shutdown_default_executor()
@@ -310,14 +311,14 @@ def check(loop: Loop, trouble: Trouble) -> None:
     assert is_exempt(loop) or grown < ALLOWED
 
 
-def measured(trouble: Callable[[], None], times: int = REPETITIONS) -> tuple[int, int]:
-    """Descriptors and bytes left by repetitions of a trouble outside of a run."""
+def measured(trouble: Callable[[], None]) -> tuple[int, int]:
+    """Descriptors and bytes left by a thousand repetitions of a trouble outside of a run."""
     for _ in range(WARM_UP):
         trouble()
     gc.collect()
     baseline = open_descriptors()
     with traced_memory() as kept:
-        for _ in range(times):
+        for _ in range(REPETITIONS):
             trouble()
         gc.collect()
         grown = kept()
@@ -373,11 +374,12 @@ def test_loops_that_are_dropped_and_never_closed_leave_nothing(loop_factory: Loo
         loop.call_soon(print)
         loop.call_later(3600, print)
         del loop
-        gc.collect(0)
+        if next(number) % every == 0:
+            gc.collect(0)
 
-    # Free-threaded builds collect all garbage each time: a thousand take most of the minute that a test has.
-    times = 200 if FREE_THREADED else REPETITIONS
-    left, grown = measured(trouble, times)
+    # Free-threaded builds collect all garbage each time: a thousand times take most of the minute that a test has.
+    number, every = itertools.count(), 5 if FREE_THREADED else 1
+    left, grown = measured(trouble)
     assert left == 0
     assert (loop_name == "asyncio" and FREE_THREADED) or grown < ALLOWED
 
@@ -414,7 +416,7 @@ def test_accepting_without_descriptors_leaves_nothing(loop: Loop, monkeypatch: p
         gc.collect()
         baseline = open_descriptors()
         with traced_memory() as kept:
-            for _ in range(repetitions(loop, REPETITIONS // 2)):
+            for _ in range(REPETITIONS // 2):
                 await cycle(address, served)
             reports.clear()
             gc.collect()

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .leak_support import is_exempt, repetitions, resident, traced_memory
+from .leak_support import REPETITIONS, is_exempt, resident, traced_memory
 from .support import Loop, Recorder, open_descriptors, run, turns, until
 from .tls_support import NEW_TLS, Contexts, make_contexts, require_openssl
 
@@ -102,7 +102,7 @@ def test_connections_leave_nothing_behind(
         await quiet()
         objects = len(gc.get_objects())
         with traced_memory() as kept:
-            await repeat(address, repetitions(loop))
+            await repeat(address, REPETITIONS)
             await quiet()
             assert len(gc.get_objects()) - objects < SLACK_OBJECTS
             assert kept() < SLACK_BYTES

@@ -7,8 +7,8 @@ use crate::slot::{Item, Slot};
 
 /// Slots in the ring, a power of two: 73 minutes, and 32 KiB of memory from a shard's first timer on.
 pub(crate) const NEAR: u64 = 1024;
-/// Entries that fit into the buffers which empty slots keep for reuse, at least (48 KiB).
-const KEPT_ENTRIES: usize = 2048;
+/// Entries that fit into the buffers which empty slots keep for reuse, at least (24 KiB).
+const KEPT_ENTRIES: usize = 1024;
 const WORD: u64 = u64::BITS as u64;
 
 /// The slots with the numbers from `base` up to, but not including, `base + NEAR`.
@@ -148,7 +148,7 @@ impl<E: Entry> Ring<E> {
         }
     }
 
-    /// Frees the buffers of the slots without entries: at most [`NEAR`] steps after 128 slots ran empty, or more.
+    /// Frees the buffers of the slots without entries: at most [`NEAR`] steps after 64 slots ran empty, or more.
     fn purge(&mut self) {
         for slot in self.slots.iter_mut().filter(|slot| slot.is_empty()) {
             *slot = Slot::new();

@@ -11,7 +11,7 @@ use crate::node::{Deadline, Entry, NEVER, Node};
 const ARITY: usize = 4;
 /// Smallest buffer of a slot in the tree, of 96 bytes: a slot of a sparse shard holds few entries.
 const MIN_CAPACITY: usize = 4;
-/// Buffers up to this many entries are kept when entries leave (384 bytes). With so many those in the ring begin.
+/// Buffers up to this many entries are kept when entries leave (384 bytes). With half as many those in the ring begin.
 const KEPT_CAPACITY: usize = 16;
 /// A slot this small is expired entry by entry: sampling it would cost more.
 const FEW: usize = 16;
@@ -174,10 +174,10 @@ impl<E: Entry> Slot<E> {
         self.rebuild();
     }
 
-    /// Has room for as many entries as an empty slot may keep: for a slot that is likely to be used again and again.
+    /// Has room for half as many entries as an empty slot may keep: for a slot that is likely to be used again and again.
     pub(crate) fn make_room(&mut self) {
         if self.items.capacity() == 0 {
-            self.items.reserve_exact(KEPT_CAPACITY);
+            self.items.reserve_exact(KEPT_CAPACITY / 2);
         }
     }
 
