@@ -5,6 +5,7 @@ from __future__ import annotations
 import _thread
 import asyncio
 import logging
+import re
 import time
 from typing import Any
 
@@ -48,8 +49,8 @@ def test_a_slow_callback_is_logged(debug_loop: Loop, caplog: pytest.LogCaptureFi
     turn(debug_loop)
     (message,) = [text for text in warnings_of(caplog) if "occupy" in text]
     assert message.startswith("Executing <Handle ")
-    assert message.endswith(" seconds")
-    assert " took 0.0" in message
+    took = re.search(r" took (\d+\.\d{3}) seconds$", message)
+    assert took and float(took[1]) >= 0.01
 
 
 def test_a_slow_timer_is_logged(debug_loop: Loop, caplog: pytest.LogCaptureFixture) -> None:
