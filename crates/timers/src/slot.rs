@@ -125,11 +125,12 @@ impl<E: Entry> Slot<E> {
         self.items
     }
 
-    /// The smallest item of an ordered slot.
+    /// All entries, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = &E> {
         self.items.iter().map(|item| &item.entry)
     }
 
+    /// The smallest item of an ordered slot.
     pub(crate) fn first(&self) -> Option<&Item<E>> {
         debug_assert!(self.ordered || self.items.is_empty());
         self.items.first()

@@ -8,6 +8,7 @@
 //! | module | owns |
 //! |---|---|
 //! | `pump` | the state of a connection, and its two Python objects |
+//! | `begin` | what a connection is made of, and its making |
 //! | `session` | one `ssl.SSLObject` and its two `ssl.MemoryBIO`s: records that arrive, handshake, records that leave |
 //! | `plaintext` | the reading half of a session |
 //! | `handshake` | from `connection_made` of the lower transport to that of the application |
@@ -18,6 +19,7 @@
 //! | `protocol_methods`, `transport_methods` | the Python methods |
 //! | `imports` | what is needed of `ssl` |
 
+mod begin;
 mod handshake;
 mod imports;
 mod lower;
@@ -30,7 +32,8 @@ mod shutdown;
 mod transport_methods;
 mod write;
 
-pub(crate) use pump::{Beginning, Role, is_protocol, make};
+pub(crate) use begin::{Beginning, Role, make};
+pub(crate) use pump::is_protocol;
 pub(crate) use read::{receive, serve};
 pub(crate) use write::flush;
 

@@ -1,8 +1,8 @@
 //! From readiness to `datagram_received`.
 //!
-//! A readiness takes a batch of datagrams, at most [`RECEIVE_BATCH`](crate::sys::datagram::RECEIVE_BATCH), into memory that
-//! all datagram transports of the loop share, and hands them to the protocol one by one. Should the protocol close the
-//! transport in between, the rest is dropped, as it would be in the socket; should it pause, the rest waits here.
+//! A readiness takes a batch of datagrams, as [`Incoming`] bounds it, into memory that all datagram transports of the loop
+//! share, and hands them to the protocol one by one. Should the protocol close the transport in between, the rest is
+//! dropped, as it would be in the socket; should it pause, the rest waits here.
 
 use pyo3::prelude::*;
 use pyo3::types::PyBytes;
