@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from pathlib import Path
 
@@ -16,6 +17,7 @@ _MODELS = (("timers", "loom_timers"), ("engine", "loom_inbox"))
 # What a developer most likely has, and mypy, stubtest and the release build are tried on.
 _REFERENCE = "3.13"
 _TEST_GROUPS = ["test", "frameworks"]
+_MACOS = "x86_64-apple-darwin"
 
 
 def interpreters() -> dict[str, str]:
@@ -44,6 +46,26 @@ def _harness(*arguments: str) -> list[str]:
     return [sys.executable, "-m", "scripts.harness", *arguments]
 
 
+def compiles_for_macos() -> bool:
+    """Returns whether Rust's standard library for macOS is on this machine, with which the crates can be checked."""
+    command = ["rustc", "--print", "target-libdir", "--target", _MACOS]
+    answer = subprocess.run(command, capture_output=True, text=True, check=False)
+    return answer.returncode == 0 and Path(answer.stdout.strip()).is_dir()
+
+
+def _macos_lints() -> list[Stage]:
+    if not compiles_for_macos():
+        return []
+    # Of the libraries alone: what the tests and benchmarks depend on asks for a C compiler for macOS.
+    command = ["cargo", "clippy", "--workspace", "--locked", "--target", _MACOS, "--", "-D", "warnings"]
+    variables = {
+        "CARGO_TARGET_DIR": str(target_folder("rust")),
+        "PYO3_CROSS": "1",
+        "PYO3_CROSS_PYTHON_VERSION": _REFERENCE,
+    }
+    return [Stage("clippy for macOS", command, variables=variables)]
+
+
 def rust_lints(found: dict[str, str]) -> list[Stage]:
     """Formatting, lints, documentation and dependencies of the crates."""
     rust = {"CARGO_TARGET_DIR": str(target_folder("rust")), "PYO3_PYTHON": found[reference(found)]}
@@ -55,6 +77,7 @@ def rust_lints(found: dict[str, str]) -> list[Stage]:
             ["cargo", "clippy", "--workspace", "--all-targets", "--locked", "--", "-D", "warnings"],
             variables=rust,
         ),
+        *_macos_lints(),
         Stage(
             "rustdoc",
             ["cargo", "doc", "--workspace", "--no-deps", "--document-private-items", "--locked"],
@@ -203,5 +226,7 @@ def left_out(found: dict[str, str]) -> list[str]:
     others = [tag for tag in found if tag != reference(found)]
     if others:
         said.append(f"the release build on {', '.join(others)}: they get a debug build, with its assertions")
+    if not compiles_for_macos():
+        said.append(f"whether the crates compile for macOS: `rustup target add {_MACOS}`")
     said.append("benchmarks: `make bench`")
     return said

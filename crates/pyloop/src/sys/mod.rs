@@ -2,4 +2,5 @@
 
 pub(crate) mod datagram;
 pub(crate) mod pipe;
+mod platform;
 pub(crate) mod socket;

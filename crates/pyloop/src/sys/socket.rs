@@ -10,9 +10,9 @@ use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use rustix::event;
 use rustix::io::Errno;
-use rustix::net::{
-    self, RecvFlags, SendFlags, Shutdown, SocketAddrAny, SocketAddrUnix, SocketFlags,
-};
+use rustix::net::{self, RecvFlags, Shutdown, SocketAddrAny, SocketAddrUnix};
+
+use super::platform::{self, NO_SIGNAL};
 
 /// A descriptor for the length of one call.
 pub(super) fn borrowed<'a>(fd: RawFd) -> BorrowedFd<'a> {
@@ -56,7 +56,7 @@ pub(crate) fn accept_would_block(fd: RawFd) -> bool {
     let mut watched = [event::PollFd::new(&socket, event::PollFlags::IN)];
     // Of a poll that fails the accept itself tells more.
     let idle = event::poll(&mut watched, Some(&event::Timespec::default())) == Ok(0);
-    idle && net::sockopt::socket_acceptconn(socket) == Ok(true)
+    idle && platform::listens(socket)
 }
 
 /// Looks for something to receive and leaves it there. An error is taken, as by any system call.
@@ -81,18 +81,13 @@ pub(crate) fn append(fd: RawFd, memory: &mut Vec<u8>) -> Attempt<usize> {
 /// Sends from one buffer. A peer that is gone is an error, never a SIGPIPE.
 #[inline]
 pub(crate) fn send(fd: RawFd, bytes: &[u8]) -> Attempt<usize> {
-    Attempt::of(net::send(borrowed(fd), bytes, SendFlags::NOSIGNAL))
+    Attempt::of(net::send(borrowed(fd), bytes, NO_SIGNAL))
 }
 
 /// Sends from several buffers in one call.
 pub(crate) fn send_vectored(fd: RawFd, slices: &[IoSlice<'_>]) -> Attempt<usize> {
     let mut control = net::SendAncillaryBuffer::default();
-    Attempt::of(net::sendmsg(
-        borrowed(fd),
-        slices,
-        &mut control,
-        SendFlags::NOSIGNAL,
-    ))
+    Attempt::of(net::sendmsg(borrowed(fd), slices, &mut control, NO_SIGNAL))
 }
 
 /// Tells the peer that nothing more will be sent.
@@ -102,15 +97,12 @@ pub(crate) fn shut_down_writing(fd: RawFd) -> io::Result<()> {
 
 /// A connection from a listener's queue, non-blocking and close-on-exec, with the peer's address if it is an Internet one.
 pub(crate) fn accept(listener: RawFd) -> Attempt<(OwnedFd, Option<SocketAddr>)> {
-    let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
-    Attempt::of(
-        net::acceptfrom_with(borrowed(listener), flags).map(|(fd, address)| {
-            (
-                fd,
-                address.and_then(|address| SocketAddr::try_from(address).ok()),
-            )
-        }),
-    )
+    Attempt::of(platform::accept(borrowed(listener)).map(|(fd, address)| {
+        (
+            fd,
+            address.and_then(|address| SocketAddr::try_from(address).ok()),
+        )
+    }))
 }
 
 /// What a socket is called at one of its ends.
@@ -127,10 +119,12 @@ impl Name {
             return Some(Self::Internet(internet));
         }
         let unix = SocketAddrUnix::try_from(address.clone()).ok()?;
-        Some(Self::Unix(match (unix.abstract_name(), unix.path()) {
-            (Some(name), _) if !name.is_empty() => [b"\0", name].concat(),
-            (_, path) => path.map_or_else(Vec::new, |path| path.to_bytes().to_vec()),
-        }))
+        Some(Self::Unix(
+            match (platform::abstract_name(&unix), unix.path()) {
+                (Some(name), _) if !name.is_empty() => [b"\0", name].concat(),
+                (_, path) => path.map_or_else(Vec::new, |path| path.to_bytes().to_vec()),
+            },
+        ))
     }
 }
 
@@ -151,14 +145,12 @@ pub(crate) fn disable_nagle(fd: RawFd) -> io::Result<()> {
 
 /// Whether a descriptor is a TCP socket: an Internet stream.
 pub(crate) fn is_internet_stream(fd: RawFd) -> bool {
-    let family = net::sockopt::socket_domain(borrowed(fd));
-    matches!(
-        family,
-        Ok(net::AddressFamily::INET | net::AddressFamily::INET6)
-    ) && matches!(
-        net::sockopt::socket_type(borrowed(fd)),
-        Ok(net::SocketType::STREAM)
-    )
+    let name = net::getsockname(borrowed(fd));
+    name.is_ok_and(|name| SocketAddr::try_from(name).is_ok())
+        && matches!(
+            net::sockopt::socket_type(borrowed(fd)),
+            Ok(net::SocketType::STREAM)
+        )
 }
 
 /// The error for a descriptor that was closed.

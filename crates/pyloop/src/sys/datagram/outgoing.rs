@@ -4,11 +4,13 @@
     reason = "sendmmsg takes an array of raw pointers, and rustix does not have it"
 )]
 
+#[cfg(any(target_os = "linux", target_os = "android"))]
 use std::mem::MaybeUninit;
 use std::net::SocketAddr;
 use std::os::fd::RawFd;
 
 use super::attempt;
+use crate::sys::platform::NO_SIGNAL_BITS;
 use crate::sys::socket::Attempt;
 
 /// Datagrams handed to one `sendmmsg`; the arrays for so many take 7 KiB of stack.
@@ -28,7 +30,7 @@ pub(crate) fn send(fd: RawFd, (bytes, to): Outgoing<'_>) -> Attempt<()> {
             fd,
             bytes.as_ptr().cast(),
             bytes.len(),
-            libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
+            libc::MSG_DONTWAIT | NO_SIGNAL_BITS,
             name,
             length,
         )
@@ -75,7 +77,7 @@ pub(crate) fn send_batch<'a>(
             fd,
             headers.as_mut_ptr().cast(),
             count,
-            (libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL) as _,
+            (libc::MSG_DONTWAIT | NO_SIGNAL_BITS) as _,
         )
     };
     attempt(sent as isize)
