@@ -19,7 +19,7 @@ help:
 	@echo "make lint        formatting, lints, layers, types"
 	@echo "make bench       pyloop against stock asyncio and every peer that installs (BENCH=... passes options on)"
 	@echo "make build       .venv with pyloop in it, editable (PYTHON=..., PROFILE=quick)"
-	@echo "make clean       removes all of these: .venv, .cache, target, dist"
+	@echo "make clean       removes all of these: .venv, .cache, target (examples/rust_futures/target too), dist"
 	@echo
 	@echo "An interpreter that is not found by itself: PYLOOP_PYTHONS=/path/to/python make test"
 
@@ -42,6 +42,6 @@ bench:
 	@$(HARNESS) bench -- $(BENCH)
 
 clean:
-	rm -rf .venv .cache target dist .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf .venv .cache target examples/rust_futures/target dist .pytest_cache .mypy_cache .ruff_cache .benchmarks
 	rm -f python/pyloop/_pyloop.*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

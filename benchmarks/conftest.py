@@ -21,6 +21,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Says what is missing once, not for every case."""
+    if not config.pluginmanager.has_plugin("benchmark"):
+        raise pytest.UsageError("the benchmarks need a plugin of pytest: pip install pytest-benchmark")
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Gives every test stock asyncio, pyloop, and the loops of the command line."""
     if "loop" in metafunc.fixturenames:

@@ -11,7 +11,7 @@ from asyncio.log import logger
 from typing import TYPE_CHECKING, Any
 
 from ._clock import ClockMethods
-from ._pyloop import LoopCore, _add_fast_methods, _hold_loops
+from ._pyloop import LoopCore, VirtualTime, _add_fast_methods, _hold_loops
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
 from ._subprocesses import SubprocessMethods
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncGenerator, Callable
 
-    from ._pyloop import VirtualTime
+    from .testing import VirtualClock
     from .timers._schedule import Seconds
 
 
@@ -219,13 +219,15 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods, ClockMethods):
     create_unix_server = _unix.create_unix_server
     del _unix
 
-    def __init__(self, *, clock: VirtualTime | None = None) -> None:
+    def __init__(self, *, clock: VirtualClock | None = None) -> None:
         super().__init__()
         # Unix server sockets whose path is removed with them, with the path's inode: filled by create_unix_server
         # (3.13).
         self._unix_server_sockets: dict[socket.socket, int] = {}
         if clock is not None:
             try:
+                if not isinstance(clock, VirtualTime):
+                    raise TypeError(f"clock must be a pyloop.testing.VirtualClock, not {clock!r}")
                 self._use_clock(clock)
             except BaseException:
                 self.close()

@@ -187,6 +187,22 @@ def test_shutdown_leaves_pending_events_and_refuses_commands(loop: Loop) -> None
     run(loop, main())
 
 
+def test_commands_are_refused_as_soon_as_the_block_is_left(loop: Loop) -> None:
+    async def main() -> None:
+        for _ in range(200):
+            async with TimerManager("brief") as manager:
+                await manager.set_timer("later", 3600)
+            assert manager.is_closed()
+            assert "closed" in repr(manager)
+            with pytest.raises(ManagerClosed):
+                manager.try_set_timer("later", 0)
+            with pytest.raises(ManagerClosed):
+                await manager.set_timer("later", 0)
+            assert await manager.recv_event() is None
+
+    run(loop, main())
+
+
 def test_leaving_the_block_ends_waiting_receivers(loop: Loop) -> None:
     async def main() -> None:
         with pytest.raises(ZeroDivisionError):

@@ -276,13 +276,17 @@ def test_names_are_unique_in_a_scope(loop: Loop) -> None:
         {"name": "a", "interval": math.nan},
         {"name": "a", "due_time": -1},
         {"name": "a", "due_time": math.nan},
-        {"name": "a", "missed": "skip"},
-        {"name": "a", "lock": 3},
     ],
 )
 def test_bad_registrations_are_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(InvalidRegistration):
         TimerRegistration(**arguments)
+
+
+@pytest.mark.parametrize("arguments", [{"missed": "skip"}, {"lock": 3}, {"interval": "1"}])
+def test_registrations_of_other_types_are_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(TypeError):
+        TimerRegistration("a", **arguments)
 
 
 def test_a_paused_timer_keeps_its_remaining_time(loop: Loop) -> None:
@@ -398,13 +402,15 @@ def test_locks_that_fail_or_hang_leave_other_timers_alone(loop: Loop, reports: l
         async with TimerScope("owner", lambda fired: seen.append(fired.timer_name)) as scope:
             scope.register_periodic("failing", 0.01, lock=failing)
             scope.register_periodic("hanging", 0.02, lock=Hanging)
+            scope.register_periodic("no lock", 0.01, lock=lambda key: 3)
             scope.register_periodic("plain", 0.005)
-            await until(lambda: {report["timer"] for report in reports} == {"failing", "hanging"})
+            await until(lambda: {report["timer"] for report in reports} == {"failing", "hanging", "no lock"})
             count = len(seen)
             await until(lambda: len(seen) >= count + 3)
         assert set(seen) == {"plain"}
         kinds = {type(report["exception"]) for report in reports}
-        assert kinds == {OSError, asyncio.TimeoutError}
+        assert kinds == {OSError, asyncio.TimeoutError, TypeError}
+        assert any("a lock has acquire() and release()" in str(report["exception"]) for report in reports)
 
     run(loop, main())
 

@@ -45,7 +45,7 @@ def virtual(clock: VirtualClock) -> Iterator[pyloop.PyLoop]:
 
 UNIT = 180.0
 # Real seconds of a unit. A machine that stands still for longer tells other units: then the next one is tried.
-SCALED = (0.03, 0.1, 0.4)
+SCALED = (0.03, 0.1, 0.3, 1.0)
 
 
 async def program(unit: float) -> list[tuple[str, int]]:
@@ -359,9 +359,14 @@ def test_clock_is_moved_by_its_loops_thread_only(virtual: pyloop.PyLoop, clock: 
 
 def test_other_objects_are_no_clocks() -> None:
     for wrong in (1.5, object(), time.monotonic, VirtualClock):
-        with pytest.raises(TypeError):
+        with pytest.raises(TypeError, match=r"clock must be a pyloop\.testing\.VirtualClock, not "):
             pyloop.PyLoop(clock=wrong)  # type: ignore[arg-type]
     gc.collect()
+
+
+def test_a_clock_is_named_where_its_arguments_are_wrong() -> None:
+    with pytest.raises(TypeError, match="VirtualClock"):
+        VirtualClock(speed=2)  # type: ignore[call-arg]
 
 
 def test_derived_loops_may_pass_a_clock_on() -> None:

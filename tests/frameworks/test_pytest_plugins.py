@@ -272,11 +272,43 @@ import pytest
 @pytest.mark.virtual_clock
 @pytest.mark.asyncio(loop_scope="{scope}")
 async def test_it():
+    raise AssertionError("it ran")
+
+@pytest.mark.virtual_clock
+@pytest.mark.asyncio
+async def test_another():
     pass
 """
     )
-    assert ended.status != 0
-    assert "a virtual clock needs a loop of scope 'function'" in ended.said
+    assert (ended.count("error"), ended.count("passed")) == (1, 1), ended.said
+    assert f"virtual_clock: a virtual clock needs a loop of scope 'function', not '{scope}'" in ended.said
+    assert "it ran" not in ended.said
+
+
+def test_marker_takes_the_arguments_of_the_clock(suite: Suite) -> None:
+    pytest.importorskip(ASYNCIO, reason="pytest-asyncio is not installed: install it to run this suite")
+    ended = suite(
+        """
+import asyncio
+import pytest
+
+@pytest.mark.virtual_clock(1000.0, autojump=False)
+@pytest.mark.asyncio
+async def test_by_position():
+    assert asyncio.get_running_loop().time() == 1000.0
+
+@pytest.mark.virtual_clock(7.0)
+def test_of_a_fixture(virtual_clock):
+    assert virtual_clock.time() == 7.0
+
+@pytest.mark.virtual_clock(speed=2)
+@pytest.mark.asyncio
+async def test_of_another_thing():
+    pass
+"""
+    )
+    assert (ended.count("passed"), ended.count("error")) == (2, 1), ended.said
+    assert "VirtualClock.__new__() got an unexpected keyword argument 'speed'" in ended.said
 
 
 def test_importing_pyloop_imports_no_pytest() -> None:

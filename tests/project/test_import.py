@@ -83,3 +83,37 @@ def test_importing_leaves_the_gil_off() -> None:
 
 def test_the_version_is_that_of_the_distribution() -> None:
     assert pyloop.__version__ != "0+unknown"
+
+
+def native_types() -> list[type]:
+    """The types of the extension that say they are pyloop's own."""
+    return [kind for kind in vars(_pyloop).values() if isinstance(kind, type) and kind.__module__ == "pyloop"]
+
+
+def test_types_are_where_they_say_they_are() -> None:
+    assert {pyloop.StreamTransport, pyloop.SSLTransport, pyloop.DatagramTransport} <= set(native_types())
+    for kind in native_types():
+        assert getattr(pyloop, kind.__name__) is kind
+        assert kind.__name__ in pyloop.__all__
+
+
+def test_types_have_a_docstring_of_their_own() -> None:
+    for kind in native_types():
+        assert kind.__doc__
+        assert all(kind.__doc__ != base.__doc__ for base in kind.__mro__[1:])
+
+
+def test_testing_is_imported_when_it_is_asked_for() -> None:
+    in_fresh_interpreter(
+        """
+import pyloop, sys
+assert "pyloop.testing" not in sys.modules
+pyloop.PyLoop(clock=pyloop.testing.VirtualClock()).close()
+try:
+    pyloop.nothing
+except AttributeError as error:
+    assert str(error) == "module 'pyloop' has no attribute 'nothing'"
+else:
+    raise AssertionError
+"""
+    )

@@ -10,6 +10,8 @@ from pyloop._pyloop import VirtualTime
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from typing_extensions import Self
+
 
 class VirtualClock(VirtualTime):
     """A clock for `PyLoop(clock=...)` that jumps to the next deadline when the loop has nothing to do.
@@ -26,6 +28,9 @@ class VirtualClock(VirtualTime):
             `jump()` do.
         grace: seconds of real time for which nothing may happen before the clock moves.
     """
+
+    def __new__(cls, start: float = 0.0, *, autojump: bool = True, grace: float = 0.0) -> Self:
+        return super().__new__(cls, start, autojump=autojump, grace=grace)
 
     @contextlib.contextmanager
     def hold(self) -> Iterator[None]:

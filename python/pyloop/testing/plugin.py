@@ -26,7 +26,7 @@ from ._loops import LOOP_FACTORIES
 
 if TYPE_CHECKING:
     import asyncio
-    from collections.abc import Callable, Generator, Iterator, Mapping
+    from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     _Factory = Callable[[], asyncio.AbstractEventLoop]
 
@@ -36,7 +36,8 @@ _MARKER = "virtual_clock"
 class VirtualLoops:
     """Makes the loops of one test function on virtual clocks; what both frameworks are given as a loop factory."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        self._arguments = arguments
         self._settings = settings
         self._clock: VirtualClock | None = None
         # The loop that goes by the clock; closed already, perhaps, when the test is over.
@@ -55,7 +56,7 @@ class VirtualLoops:
     def clock(self) -> VirtualClock:
         """The clock of the test's loop, be that made already or not."""
         if self._clock is None:
-            self._clock = VirtualClock(**self._settings)
+            self._clock = VirtualClock(*self._arguments, **self._settings)
         return self._clock
 
     def __call__(self) -> PyLoop:
@@ -92,14 +93,30 @@ def _chosen_loops(config: pytest.Config) -> dict[str, _Factory]:
     return {name: LOOP_FACTORIES[name] for name in names}
 
 
+def _asks_for_clock(node: pytest.Item, fixtures: Sequence[str]) -> bool:
+    """Whether a test is to run on a virtual clock."""
+    return node.get_closest_marker(_MARKER) is not None or _MARKER in fixtures
+
+
+def _refusal(node: pytest.Item) -> str | None:
+    """Why a test that asks for a virtual clock cannot have one; None if it can, or pytest-asyncio does not run it."""
+    marker = node.get_closest_marker("asyncio")
+    if marker is None:
+        return None
+    if not hasattr(node.config.hook, "pytest_asyncio_loop_factories"):
+        return "pyloop.testing needs a pytest-asyncio with the hook pytest_asyncio_loop_factories"
+    scope = marker.kwargs.get("loop_scope") or node.config.getini("asyncio_default_test_loop_scope")
+    return None if scope == "function" else f"a virtual clock needs a loop of scope 'function', not {scope!r}"
+
+
 def _factories_for(metafunc: pytest.Metafunc) -> Mapping[str, _Factory]:
     """The loops that an asynchronous test is to run on; empty if that is none of our business."""
-    marker = metafunc.definition.get_closest_marker(_MARKER)
-    if marker is None and _MARKER not in metafunc.fixturenames:
+    if not _asks_for_clock(metafunc.definition, metafunc.fixturenames):
         return _chosen_loops(metafunc.config)
-    if marker is not None and marker.args:
-        raise pytest.UsageError(f"{metafunc.definition.nodeid}: {_MARKER} takes its arguments by name")
-    return {"virtual": VirtualLoops(**(marker.kwargs if marker is not None else {}))}
+    if _refusal(metafunc.definition) is not None:
+        return {}  # The test fails when it is set up; others of its file do not.
+    marker = metafunc.definition.get_closest_marker(_MARKER)
+    return {"virtual": VirtualLoops(*marker.args, **marker.kwargs) if marker is not None else VirtualLoops()}
 
 
 @pytest.hookimpl(tryfirst=True, wrapper=True)
@@ -134,13 +151,6 @@ class _Answer:
 def _told_to_pytest_asyncio(metafunc: pytest.Metafunc, factories: Mapping[str, _Factory]) -> Iterator[None]:
     """Answers for the length of a block: an answer for all tests would take the choice from everybody else."""
     plugins = metafunc.config.pluginmanager
-    marker = metafunc.definition.get_closest_marker("asyncio")
-    if marker is not None:
-        if not hasattr(plugins.hook, "pytest_asyncio_loop_factories"):
-            raise pytest.UsageError("pyloop.testing needs a pytest-asyncio with the hook pytest_asyncio_loop_factories")
-        scope = marker.kwargs.get("loop_scope") or metafunc.config.getini("asyncio_default_test_loop_scope")
-        if "virtual" in factories and scope != "function":
-            raise pytest.UsageError(f"{metafunc.definition.nodeid}: a virtual clock needs a loop of scope 'function'")
     answer = _Answer(factories)
     plugins.register(answer)
     try:
@@ -164,7 +174,10 @@ def _virtual_loops(item: pytest.Item) -> VirtualLoops | None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Lets no clock pass from one test to the next."""
+    """Lets no clock pass from one test to the next, and fails a test that cannot have one."""
+    refusal = _refusal(item) if _asks_for_clock(item, getattr(item, "fixturenames", ())) else None
+    if refusal is not None:
+        pytest.fail(f"{_MARKER}: {refusal}", pytrace=False)
     loops = _virtual_loops(item)
     if loops is not None:
         loops.begin()
@@ -193,7 +206,7 @@ def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
     if loops is not None:
         return loops.clock
     marker = request.node.get_closest_marker(_MARKER)
-    return VirtualClock(**(marker.kwargs if marker is not None else {}))
+    return VirtualClock(*marker.args, **marker.kwargs) if marker is not None else VirtualClock()
 
 
 @pytest.fixture(params=list(LOOP_FACTORIES))

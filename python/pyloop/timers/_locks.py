@@ -58,8 +58,11 @@ async def acquire(lock: Any, patience: float) -> bool:
 
     Raises:
         TimeoutError: if a lock that was asked not to wait does not answer.
+        TypeError: for what is no lock.
     """
     entering = getattr(lock, "acquire", None)
+    if entering is None and not hasattr(type(lock), "__aenter__"):
+        raise TypeError(f"a lock has acquire() and release(), or is an asynchronous context manager, not {lock!r}")
     if entering is not None and "blocking" in _parameters(entering):
         return await _answer(entering(blocking=False), patience) is not False
     attempt = type(lock).__aenter__(lock) if entering is None else entering()

@@ -45,6 +45,7 @@ class TimerRegistration:
 
     Raises:
         InvalidRegistration: for an empty name, a negative or NaN due time, an interval that is not positive.
+        TypeError: for a policy or lock factory of another type.
     """
 
     #: Unique in the scope; not empty.
@@ -64,9 +65,9 @@ class TimerRegistration:
         if not isinstance(self.name, str) or not self.name:
             raise InvalidRegistration(f"the name of a timer must be text and not empty, not {self.name!r}")
         if not isinstance(self.missed, MissedTick):
-            raise InvalidRegistration(f"missed must be a MissedTick, not {self.missed!r}")
+            raise TypeError(f"missed must be a MissedTick, not {self.missed!r}")
         if self.lock is not None and not callable(self.lock):
-            raise InvalidRegistration(f"lock must be callable, not {self.lock!r}")
+            raise TypeError(f"lock must be callable, not {self.lock!r}")
         if self.due_time is not None:
             to_seconds(self.due_time, "due_time", positive=False)
         if self.interval is not None:

@@ -136,6 +136,7 @@ class TimerScope(Turns):
 
         Raises:
             InvalidRegistration: for bad names and times.
+            TypeError: for arguments of other types.
             NotAttached: if the scope is not attached.
             TimerExists: if the name is in use.
         """

@@ -12,7 +12,7 @@ use pyo3::types::{PyBool, PyFloat, PyType};
 use super::fastcall::{Getter, define, getter, method};
 use super::handle;
 use super::handle_words::{self, RawHandle, RawRef, SLOTS};
-use super::heap_type::{self, Blueprint, HeapType, slot};
+use super::heap_type::{self, Blueprint, HeapType, Title, slot};
 use super::storage::{self, Spare};
 use super::timer::{self, TimerTail};
 
@@ -72,7 +72,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let handle = heap_type::build(
         py,
         Blueprint {
-            name: c"pyloop.Handle",
+            title: Title {
+                name: c"pyloop.Handle",
+                doc: c"A callback that was scheduled with `call_soon()`; an `asyncio.Handle`.\n\
+                    \n\
+                    It lets go of callback and arguments when it has run or was cancelled. Programs make none themselves.",
+            },
             base: &base,
             least: 0,
             tail: if own_weaklist {
@@ -98,7 +103,12 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let timer = heap_type::build(
         py,
         Blueprint {
-            name: c"pyloop.TimerHandle",
+            title: Title {
+                name: c"pyloop.TimerHandle",
+                doc: c"A callback that was scheduled with `call_later()` or `call_at()`; an `asyncio.TimerHandle`.\n\
+                    \n\
+                    Handles order by deadline. A cancelled one gives its memory back without waiting for the deadline.",
+            },
             base: &timer_base,
             least: 0,
             tail: size_of::<TimerTail>(),

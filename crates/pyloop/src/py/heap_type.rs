@@ -12,10 +12,18 @@ use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-/// What a type is made of.
-pub(crate) struct Blueprint<'a, 'py> {
+/// What users see first of a type.
+#[derive(Clone, Copy)]
+pub(crate) struct Title {
     /// `package.module.Name`.
     pub(crate) name: &'static CStr,
+    /// `__doc__`.
+    pub(crate) doc: &'static CStr,
+}
+
+/// What a type is made of.
+pub(crate) struct Blueprint<'a, 'py> {
+    pub(crate) title: Title,
     pub(crate) base: &'a Bound<'py, PyType>,
     /// The tail begins here, if the base's instances are not longer than that.
     pub(crate) least: usize,
@@ -104,12 +112,14 @@ pub(crate) fn build(py: Python<'_>, blueprint: Blueprint<'_, '_>) -> PyResult<He
     let mut getset = blueprint.getset;
     getset.push(ffi::PyGetSetDef::default());
     let mut slots = blueprint.slots;
+    let doc = blueprint.title.doc.as_ptr().cast_mut().cast();
+    slots.push(slot(ffi::Py_tp_doc, doc));
     slots.push(slot(ffi::Py_tp_members, leak(members)));
     slots.push(slot(ffi::Py_tp_methods, leak(methods)));
     slots.push(slot(ffi::Py_tp_getset, leak(getset)));
     slots.push(slot(0, std::ptr::null_mut()));
     let mut spec = ffi::PyType_Spec {
-        name: blueprint.name.as_ptr(),
+        name: blueprint.title.name.as_ptr(),
         basicsize: (size + blueprint.tail) as c_int,
         itemsize: 0,
         flags: (ffi::Py_TPFLAGS_DEFAULT | blueprint.flags) as _,

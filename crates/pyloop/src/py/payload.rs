@@ -9,7 +9,7 @@ use pyo3::prelude::*;
 use pyo3::types::PyType;
 
 use super::fastcall::guard;
-use super::heap_type::{self, Blueprint, HeapType, getset, slot};
+use super::heap_type::{self, Blueprint, HeapType, Title, getset, slot};
 
 /// A value that lives in the tail of an instance.
 pub(crate) trait Payload: Sized + Send + Sync + 'static {
@@ -70,18 +70,18 @@ impl<T: Payload> PayloadType<T> {
     /// Makes the type over `base`.
     pub(crate) fn build(
         py: Python<'_>,
-        name: &'static std::ffi::CStr,
+        title: Title,
         base: &Bound<'_, PyType>,
         methods: Vec<ffi::PyMethodDef>,
         getters: Vec<ffi::PyGetSetDef>,
     ) -> PyResult<Self> {
-        Self::build_at(py, (name, 0), base, methods, getters)
+        Self::build_at(py, (title, 0), base, methods, getters)
     }
 
-    /// Makes the type `name`, whose payload does not begin before `least`.
+    /// Makes the type, whose payload does not begin before `least`.
     fn build_at(
         py: Python<'_>,
-        (name, least): (&'static std::ffi::CStr, usize),
+        (title, least): (Title, usize),
         base: &Bound<'_, PyType>,
         methods: Vec<ffi::PyMethodDef>,
         mut getters: Vec<ffi::PyGetSetDef>,
@@ -94,7 +94,7 @@ impl<T: Payload> PayloadType<T> {
         let made = heap_type::build(
             py,
             Blueprint {
-                name,
+                title,
                 base,
                 least,
                 tail: size_of::<Tail<T>>(),
@@ -125,12 +125,12 @@ impl<T: Payload> PayloadType<T> {
     pub(crate) fn sibling(
         &self,
         py: Python<'_>,
-        name: &'static std::ffi::CStr,
+        title: Title,
         base: &Bound<'_, PyType>,
         methods: Vec<ffi::PyMethodDef>,
         getters: Vec<ffi::PyGetSetDef>,
     ) -> PyResult<Self> {
-        let sibling = Self::build_at(py, (name, self.made.tail), base, methods, getters)?;
+        let sibling = Self::build_at(py, (title, self.made.tail), base, methods, getters)?;
         if (sibling.made.tail, sibling.made.size) != (self.made.tail, self.made.size) {
             return Err(PyImportError::new_err(format!(
                 "instances of {} and {} differ in size",

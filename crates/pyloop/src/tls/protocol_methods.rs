@@ -10,6 +10,7 @@ use super::pump::{Pump, pump, set_protocol_kind};
 use super::{handshake, read, shutdown, write};
 use crate::py::bytes::View;
 use crate::py::fastcall::{Getter, define, getter};
+use crate::py::heap_type::Title;
 use crate::py::payload::PayloadType;
 use crate::transport::{boolean, methods, none, required};
 
@@ -108,6 +109,11 @@ impl Getter for Engine {
     }
 }
 
+const TITLE: Title = Title {
+    name: c"pyloop.SSLProtocol",
+    doc: c"The protocol between a transport and its `SSLTransport`. Programs make none themselves.",
+};
+
 /// Makes the protocol type over `asyncio.Protocol` and adds it to the module.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -116,8 +122,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .getattr("Protocol")?
         .cast_into::<PyType>()?;
     let getters = vec![getter::<AppTransport>(), getter::<Engine>()];
-    let kind: PayloadType<Pump> =
-        PayloadType::build(py, c"pyloop.SSLProtocol", &base, table(), getters)?;
+    let kind: PayloadType<Pump> = PayloadType::build(py, TITLE, &base, table(), getters)?;
     module.add("SSLProtocol", kind.object(py))?;
     set_protocol_kind(py, kind);
     Ok(())

@@ -14,6 +14,7 @@ use crate::core::call_soon;
 use crate::py::call;
 use crate::py::context;
 use crate::py::fastcall::{Args, Getter, define, getter};
+use crate::py::heap_type::Title;
 use crate::py::payload::PayloadType;
 use crate::transport::{boolean, methods, none, required};
 
@@ -287,6 +288,14 @@ impl Getter for ProtocolPaused {
     }
 }
 
+const TITLE: Title = Title {
+    name: c"pyloop.SSLTransport",
+    doc: c"A TLS connection over another transport; an `asyncio.Transport`.\n\
+        \n\
+        Data written in one callback share records, and over a stream transport a system call. Only the loop's thread may\n\
+        use a transport. Programs get theirs from `create_connection(ssl=...)`, `create_server(ssl=...)` and `start_tls()`.",
+};
+
 /// Makes the transport type over asyncio's flow-controlled transport and adds it to the module.
 pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
     let py = module.py();
@@ -300,8 +309,7 @@ pub(super) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         getter::<Extra>(),
         getter::<ProtocolPaused>(),
     ];
-    let kind: PayloadType<Face> =
-        PayloadType::build(py, c"pyloop.SSLTransport", &base, table(), getters)?;
+    let kind: PayloadType<Face> = PayloadType::build(py, TITLE, &base, table(), getters)?;
     let object = kind.object(py);
     object.setattr("_start_tls_compatible", true)?;
     let fallback = py

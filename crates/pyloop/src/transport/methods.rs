@@ -10,6 +10,7 @@ use pyo3::types::PyType;
 use super::stream::{Delivery, set_kind, stream};
 use super::{close, flow, flush, info, write};
 use crate::py::fastcall::{Args, Getter, define, getter};
+use crate::py::heap_type::Title;
 use crate::py::payload::PayloadType;
 
 macro_rules! methods {
@@ -310,6 +311,14 @@ impl Getter for ProtocolPaused {
     }
 }
 
+const TITLE: Title = Title {
+    name: c"pyloop.StreamTransport",
+    doc: c"A connection over a TCP or Unix socket; an `asyncio.Transport`.\n\
+        \n\
+        Data written in one callback leaves in one system call after it. Only the loop's thread may use a transport.\n\
+        Programs get theirs from `create_connection()`, `create_server()` and the like.",
+};
+
 /// Makes the transport type and adds it to the module.
 ///
 /// Its base is the `asyncio.Transport` that asyncio's own transports with flow control derive from: the fallback of
@@ -325,7 +334,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         getter::<Extra>(),
         getter::<ProtocolPaused>(),
     ];
-    let kind = PayloadType::build(py, c"pyloop.StreamTransport", &base, table(), getters)?;
+    let kind = PayloadType::build(py, TITLE, &base, table(), getters)?;
     super::pipe::register(module, &kind)?;
     let object = kind.object(py);
     object.setattr("_start_tls_compatible", true)?;

@@ -19,6 +19,7 @@ use crate::core::{LoopCore, call_soon};
 use crate::py::context;
 use crate::py::errors::os_error;
 use crate::py::fastcall::{Getter, Setter, getter, property};
+use crate::py::heap_type::Title;
 use crate::py::imports::imports;
 use crate::py::payload::{Payload, PayloadType};
 use crate::sys::pipe::{self, Kind};
@@ -161,6 +162,21 @@ impl Setter for PipeObject {
     }
 }
 
+const READER_TITLE: Title = Title {
+    name: c"pyloop.ReadPipeTransport",
+    doc: c"The reading end of a pipe, or a terminal; an `asyncio.ReadTransport`.\n\
+        \n\
+        Programs get theirs from `connect_read_pipe()` and from subprocesses. Only the loop's thread may use it.",
+};
+
+const WRITER_TITLE: Title = Title {
+    name: c"pyloop.WritePipeTransport",
+    doc: c"The writing end of a pipe, or a terminal; an `asyncio.WriteTransport`.\n\
+        \n\
+        Data leaves at once, as far as there is room. `connection_lost` is called when the reader is gone. Programs get\n\
+        theirs from `connect_write_pipe()` and from subprocesses. Only the loop's thread may use it.",
+};
+
 /// Makes the two types and adds them to the module; `sockets` is the type of the other stream transports.
 pub(super) fn register(
     module: &Bound<'_, PyModule>,
@@ -180,7 +196,7 @@ pub(super) fn register(
     };
     let reader = sockets.sibling(
         py,
-        c"pyloop.ReadPipeTransport",
+        READER_TITLE,
         &base("ReadTransport")?,
         reader_table(),
         getters(),
@@ -188,7 +204,7 @@ pub(super) fn register(
     module.add("ReadPipeTransport", reader.object(py))?;
     let writer = sockets.sibling(
         py,
-        c"pyloop.WritePipeTransport",
+        WRITER_TITLE,
         // As asyncio's, which so is a transport of both directions.
         &base("_FlowControlMixin")?,
         writer_table(),

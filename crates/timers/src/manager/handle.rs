@@ -210,9 +210,9 @@ impl TimerHandle {
         self.len() == 0
     }
 
-    /// Whether commands are refused because the manager has been told to shut down, or is gone.
+    /// Whether commands are refused because the manager has been told to shut down, its token is cancelled, or it is gone.
     pub fn is_closed(&self) -> bool {
-        self.shared.state.lock().closing
+        self.shared.is_closing()
     }
 }
 

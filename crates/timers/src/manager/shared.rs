@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use tokio::sync::{Notify, Semaphore, SemaphorePermit};
+use tokio_util::sync::CancellationToken;
 use tracing::Span;
 
 use super::command::{CommandError, TimerCommand};
@@ -26,6 +27,8 @@ pub(super) struct Shared {
     pub(super) event_capacity: usize,
     /// Everything that is logged is logged in it.
     pub(super) span: Span,
+    /// Ends the manager. From its cancellation on no command is accepted, though the manager's task has yet to see it.
+    pub(super) token: CancellationToken,
     pub(super) state: Mutex<State>,
     /// The timers. Filled by the manager's task, emptied by it and by whoever fills the event buffer.
     pub(super) shard: Shard<Held>,
@@ -76,6 +79,7 @@ impl Shared {
         tolerance: Duration,
         command_capacity: usize,
         event_capacity: usize,
+        token: CancellationToken,
     ) -> Arc<Self> {
         let span = tracing::info_span!("timer_manager", name = name.as_str());
         Arc::new_cyclic(|this: &Weak<Self>| Self {
@@ -83,6 +87,7 @@ impl Shared {
             tolerance: nanoseconds(tolerance),
             event_capacity: event_capacity.max(1),
             span,
+            token,
             state: Mutex::default(),
             shard: Shard::new(),
             attendance: Attendance::new(this.clone()),
@@ -161,7 +166,7 @@ impl Shared {
         step: impl FnOnce(&mut State, T) -> Step,
     ) -> Result<(), T> {
         let mut state = self.state.lock();
-        if state.closing {
+        if state.closing || self.token.is_cancelled() {
             return Err(given);
         }
         place.forget();
@@ -173,6 +178,11 @@ impl Shared {
             self.work.notify_one();
         }
         Ok(())
+    }
+
+    /// Whether commands are refused.
+    pub(super) fn is_closing(&self) -> bool {
+        self.token.is_cancelled() || self.state.lock().closing
     }
 
     pub(super) fn add_handle(&self) {

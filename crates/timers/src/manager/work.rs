@@ -50,7 +50,6 @@ const FREED_AT_ONCE: usize = 1024;
 #[must_use = "a manager does nothing unless it is run"]
 pub struct TimerManager {
     shared: Arc<Shared>,
-    token: CancellationToken,
 }
 
 /// Why a manager has ended.
@@ -70,7 +69,7 @@ impl TimerManager {
     /// expire together at its end, never early and that much late at most. The buffers hold at least one command and one event;
     /// `command_buffer_size` bounds what is accepted and not yet carried out, `event_buffer_size` what has expired and is not
     /// yet received: further expiries wait in the wheel. Cancelling the token ends the manager as a shutdown does, without
-    /// waiting for a place in the command buffer.
+    /// waiting for a place in the command buffer; commands are refused at once.
     pub fn new(
         name: impl Into<String>,
         heartbeat_interval: Duration,
@@ -83,10 +82,10 @@ impl TimerManager {
             heartbeat_interval,
             command_buffer_size,
             event_buffer_size,
+            cancellation_token,
         );
         let manager = Self {
             shared: Arc::clone(&shared),
-            token: cancellation_token,
         };
         (manager, TimerHandle::new(shared))
     }
@@ -109,7 +108,8 @@ impl TimerManager {
 
     async fn work(self) -> io::Result<()> {
         tracing::debug!("started");
-        let end = self.token.run_until_cancelled(self.carry_out()).await;
+        let token = &self.shared.token;
+        let end = token.run_until_cancelled(self.carry_out()).await;
         self.close(match end {
             None => End::Token,
             Some(end) => end?,

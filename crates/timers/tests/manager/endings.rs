@@ -66,6 +66,31 @@ fn token_ends_the_manager() {
 }
 
 #[test]
+fn commands_are_refused_from_the_cancellation_of_the_token_on() {
+    run(async {
+        let token = CancellationToken::new();
+        let (manager, handle) = TimerManager::new("test", Duration::ZERO, 4, 4, token.clone());
+        handle.try_set_timer("a", Duration::ZERO).unwrap();
+        assert!(!handle.is_closed());
+        // The manager does not run yet, and cannot have seen it.
+        token.cancel();
+        assert!(handle.is_closed());
+        assert!(matches!(
+            handle.try_set_timer("b", HOUR),
+            Err(CommandError::Closed(_))
+        ));
+        assert!(matches!(
+            handle.cancel_all_timers().await,
+            Err(CommandError::Closed(_))
+        ));
+        manager.run().await.unwrap();
+        // What was accepted before, and is due, is received.
+        assert_eq!(next(&handle).await, "a");
+        assert_eq!(handle.recv_event().await, None);
+    });
+}
+
+#[test]
 fn dropping_the_last_handle_ends_the_manager() {
     run(async {
         let (handle, task) = start(1, 1);

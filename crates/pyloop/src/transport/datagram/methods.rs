@@ -13,6 +13,7 @@ use super::begin::start;
 use super::state::{datagram, set_kind};
 use super::{end, receive, send};
 use crate::py::fastcall::{Getter, define, getter};
+use crate::py::heap_type::Title;
 use crate::py::payload::PayloadType;
 
 methods! {
@@ -205,6 +206,14 @@ impl Getter for Sock {
     }
 }
 
+const TITLE: Title = Title {
+    name: c"pyloop.DatagramTransport",
+    doc: c"An endpoint for datagrams, such as UDP; an `asyncio.DatagramTransport`.\n\
+        \n\
+        Datagrams sent in one callback leave together after it. Only the loop's thread may use a transport. Programs get\n\
+        theirs from `create_datagram_endpoint()`.",
+};
+
 /// Makes the transport type and adds it to the module.
 ///
 /// asyncio's datagram transports are instances of `Transport`, too, and programs have come to test for that.
@@ -226,7 +235,7 @@ pub(crate) fn register(module: &Bound<'_, PyModule>) -> PyResult<()> {
         .call1(("BaseDatagramTransport", bases, body))?
         .cast_into::<PyType>()?;
     let getters = vec![getter::<TheLoop>(), getter::<Extra>(), getter::<Sock>()];
-    let kind = PayloadType::build(py, c"pyloop.DatagramTransport", &base, table(), getters)?;
+    let kind = PayloadType::build(py, TITLE, &base, table(), getters)?;
     module.add("DatagramTransport", kind.object(py))?;
     set_kind(py, kind);
     Ok(())
