@@ -285,6 +285,34 @@ async def test_another():
     assert "it ran" not in ended.said
 
 
+def test_clock_is_refused_where_pytest_asyncio_is_missing(suite: Suite) -> None:
+    ended = suite(
+        """
+import pytest
+
+async def test_of_nobody():
+    pass
+
+@pytest.mark.virtual_clock
+@pytest.mark.asyncio
+async def test_it():
+    pass
+
+def test_another():
+    pass
+""",
+        "-p",
+        "no:asyncio",
+        "--pyloop-loops=pyloop",
+        # The suite's settings are of the plugin that is missing, and a coroutine that nobody runs is told of.
+        "-W",
+        "ignore::pytest.PytestConfigWarning",
+        settings="markers = asyncio: of a plugin that is not there\n",
+    )
+    assert "pyloop.testing needs a pytest-asyncio with the hook" in ended.said
+    assert (ended.count("error"), ended.count("passed")) == (1, 1), ended.said
+
+
 def test_marker_takes_the_arguments_of_the_clock(suite: Suite) -> None:
     pytest.importorskip(ASYNCIO, reason="pytest-asyncio is not installed: install it to run this suite")
     ended = suite(

@@ -103,7 +103,8 @@ def _refusal(node: pytest.Item) -> str | None:
     marker = node.get_closest_marker("asyncio")
     if marker is None:
         return None
-    if not hasattr(node.config.hook, "pytest_asyncio_loop_factories"):
+    hook = getattr(node.config.hook, "pytest_asyncio_loop_factories", None)
+    if hook is None or not hook.has_spec():  # Our own answer alone makes it one without a specification.
         return "pyloop.testing needs a pytest-asyncio with the hook pytest_asyncio_loop_factories"
     scope = marker.kwargs.get("loop_scope") or node.config.getini("asyncio_default_test_loop_scope")
     return None if scope == "function" else f"a virtual clock needs a loop of scope 'function', not {scope!r}"
