@@ -547,6 +547,9 @@ def test_from_a_loop_in_another_thread(loop_factory: LoopFactory) -> None:
         assert run_in_thread(main) == (b"from a thread", 0)
 
 
+# asyncio (3.12 and 3.13) silences its own warning by `catch_warnings`, which all threads share: one may switch it on
+# again for the other.
+@pytest.mark.filterwarnings("ignore:'get_child_watcher' is deprecated:DeprecationWarning")
 def test_two_threads_have_children_at_once(loop_factory: LoopFactory) -> None:
     codes: list[int] = []
 
