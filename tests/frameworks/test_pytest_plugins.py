@@ -278,11 +278,36 @@ async def test_it():
 @pytest.mark.asyncio
 async def test_another():
     pass
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestWarning")
+@pytest.mark.asyncio(loop_scope="{scope}")
+def test_no_coroutine(virtual_clock):
+    assert virtual_clock.time() == 0.0
 """
     )
-    assert (ended.count("error"), ended.count("passed")) == (1, 1), ended.said
+    assert (ended.count("error"), ended.count("passed")) == (1, 2), ended.said
     assert f"virtual_clock: a virtual clock needs a loop of scope 'function', not '{scope}'" in ended.said
     assert "it ran" not in ended.said
+
+
+WITHOUT_PYTEST_ASYNCIO = (
+    "-p",
+    "no:asyncio",
+    # The suite's settings are of the plugin that is missing.
+    "-W",
+    "ignore::pytest.PytestConfigWarning",
+)
+
+
+def test_chosen_loops_are_refused_where_pytest_asyncio_is_missing(suite: Suite) -> None:
+    ended = suite(
+        "import pytest\n@pytest.mark.asyncio\nasync def test_it(): ...\n",
+        *WITHOUT_PYTEST_ASYNCIO,
+        "--pyloop-loops=pyloop",
+        settings="markers = asyncio: of a plugin that is not there\n",
+    )
+    assert ended.status != 0
+    assert "--pyloop-loops: pyloop.testing needs a pytest-asyncio with the hook" in ended.said
 
 
 def test_clock_is_refused_where_pytest_asyncio_is_missing(suite: Suite) -> None:
@@ -301,12 +326,8 @@ async def test_it():
 def test_another():
     pass
 """,
-        "-p",
-        "no:asyncio",
+        *WITHOUT_PYTEST_ASYNCIO,
         "--pyloop-loops=pyloop",
-        # The suite's settings are of the plugin that is missing, and a coroutine that nobody runs is told of.
-        "-W",
-        "ignore::pytest.PytestConfigWarning",
         settings="markers = asyncio: of a plugin that is not there\n",
     )
     assert "pyloop.testing needs a pytest-asyncio with the hook" in ended.said

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     _Factory = Callable[[], asyncio.AbstractEventLoop]
 
 _MARKER = "virtual_clock"
+_TOO_OLD = "pyloop.testing needs a pytest-asyncio with the hook pytest_asyncio_loop_factories"
 
 
 class VirtualLoops:
@@ -98,14 +99,19 @@ def _asks_for_clock(node: pytest.Item, fixtures: Sequence[str]) -> bool:
     return node.get_closest_marker(_MARKER) is not None or _MARKER in fixtures
 
 
+def _can_tell_pytest_asyncio(config: pytest.Config) -> bool:
+    """Whether there is a pytest-asyncio that asks for loops."""
+    hook = getattr(config.hook, "pytest_asyncio_loop_factories", None)
+    return hook is not None and hook.has_spec()  # Our own answer alone makes it a hook without a specification.
+
+
 def _refusal(node: pytest.Item) -> str | None:
     """Why a test that asks for a virtual clock cannot have one; None if it can, or pytest-asyncio does not run it."""
     marker = node.get_closest_marker("asyncio")
     if marker is None:
         return None
-    hook = getattr(node.config.hook, "pytest_asyncio_loop_factories", None)
-    if hook is None or not hook.has_spec():  # Our own answer alone makes it one without a specification.
-        return "pyloop.testing needs a pytest-asyncio with the hook pytest_asyncio_loop_factories"
+    if not _can_tell_pytest_asyncio(node.config):
+        return _TOO_OLD
     scope = marker.kwargs.get("loop_scope") or node.config.getini("asyncio_default_test_loop_scope")
     return None if scope == "function" else f"a virtual clock needs a loop of scope 'function', not {scope!r}"
 
@@ -152,6 +158,8 @@ class _Answer:
 def _told_to_pytest_asyncio(metafunc: pytest.Metafunc, factories: Mapping[str, _Factory]) -> Iterator[None]:
     """Answers for the length of a block: an answer for all tests would take the choice from everybody else."""
     plugins = metafunc.config.pluginmanager
+    if metafunc.definition.get_closest_marker("asyncio") is not None and not _can_tell_pytest_asyncio(metafunc.config):
+        raise pytest.UsageError(f"--pyloop-loops: {_TOO_OLD}")  # A choice for all tests, of which none would follow it.
     answer = _Answer(factories)
     plugins.register(answer)
     try:
@@ -176,8 +184,9 @@ def _virtual_loops(item: pytest.Item) -> VirtualLoops | None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Lets no clock pass from one test to the next, and fails a test that cannot have one."""
-    refusal = _refusal(item) if _asks_for_clock(item, getattr(item, "fixturenames", ())) else None
-    if refusal is not None:
+    asks = _asks_for_clock(item, getattr(item, "fixturenames", ()))
+    # A test that is no coroutine makes its loop itself.
+    if asks and inspect.iscoroutinefunction(getattr(item, "function", None)) and (refusal := _refusal(item)):
         pytest.fail(f"{_MARKER}: {refusal}", pytrace=False)
     loops = _virtual_loops(item)
     if loops is not None:
