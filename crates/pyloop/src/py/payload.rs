@@ -3,12 +3,12 @@
 use std::ffi::{c_int, c_void};
 use std::marker::PhantomData;
 
-use pyo3::exceptions::PyImportError;
+use pyo3::exceptions::{PyImportError, PyTypeError};
 use pyo3::ffi;
 use pyo3::prelude::*;
 use pyo3::types::PyType;
 
-use super::fastcall::guard;
+use super::fastcall::{define, guard, method};
 use super::heap_type::{self, Blueprint, HeapType, Title, getset, slot};
 
 /// A value that lives in the tail of an instance.
@@ -60,6 +60,15 @@ struct Tail<T> {
     value: Option<T>,
 }
 
+method! {
+    pub(super) ReduceEx c"__reduce_ex__", c"__reduce_ex__($self, protocol, /)\n--\n\nRaises TypeError: what the object stands for is of this process.",
+    |object, _args| {
+        // CPython 3.10 would pickle the instance dictionary alone.
+        let name = object.get_type().name()?;
+        Err(PyTypeError::new_err(format!("cannot pickle '{name}' object")))
+    }
+}
+
 /// A type whose instances carry a `T`.
 pub(crate) struct PayloadType<T> {
     made: HeapType,
@@ -83,9 +92,10 @@ impl<T: Payload> PayloadType<T> {
         py: Python<'_>,
         (title, least): (Title, usize),
         base: &Bound<'_, PyType>,
-        methods: Vec<ffi::PyMethodDef>,
+        mut methods: Vec<ffi::PyMethodDef>,
         mut getters: Vec<ffi::PyGetSetDef>,
     ) -> PyResult<Self> {
+        methods.push(define::<ReduceEx>());
         getters.push(getset(
             c"__dict__",
             ffi::PyObject_GenericGetDict,
