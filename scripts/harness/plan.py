@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -48,6 +49,8 @@ def _harness(*arguments: str) -> list[str]:
 
 def compiles_for_macos() -> bool:
     """Returns whether Rust's standard library for macOS is on this machine, with which the crates can be checked."""
+    if shutil.which("rustc") is None:
+        return False
     command = ["rustc", "--print", "target-libdir", "--target", _MACOS]
     answer = subprocess.run(command, capture_output=True, text=True, check=False)
     return answer.returncode == 0 and Path(answer.stdout.strip()).is_dir()

@@ -17,6 +17,8 @@ from .layout import LOGS, ROOT, child_environment
 
 # Of a failed stage's output this much is shown; the rest is in its log.
 _SHOWN_LINES = 250
+# The status of a command that cannot be started, as shells have it.
+_NOT_STARTED = 127
 _PRINTING = threading.Lock()
 # Process groups of the commands that run now; a list because stages are added and removed by several threads.
 _RUNNING: list[int] = []
@@ -157,15 +159,19 @@ def not_run(stage: Stage, position: str, missing: str) -> Result:
 def _run(stage: Stage, log: str) -> int:
     """Returns the status of the command; its whole process group ends with the bound."""
     with open(log, "wb") as output:
-        process = subprocess.Popen(
-            stage.command,
-            cwd=ROOT,
-            env=child_environment(**stage.variables),
-            stdin=subprocess.DEVNULL,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                stage.command,
+                cwd=ROOT,
+                env=child_environment(**stage.variables),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        except OSError as error:
+            output.write(f"CANNOT BE STARTED: {error}\n".encode())
+            return _NOT_STARTED
         _RUNNING.append(process.pid)
         try:
             return process.wait(stage.minutes * 60)

@@ -87,6 +87,12 @@ def test_a_command_that_hangs_is_ended_with_all_that_it_started(capfd: pytest.Ca
     assert "took longer" in capfd.readouterr().out
 
 
+def test_a_command_that_is_missing_fails_its_stage_alone(capfd: pytest.CaptureFixture[str]) -> None:
+    result = run_stage(Stage("a stage of the harness's own tests", ["no-such-command"]), "[1/1]")
+    assert (result.succeeded, result.counts) == (False, Counts(failed=1))
+    assert "CANNOT BE STARTED: [Errno 2] No such file or directory: 'no-such-command'" in capfd.readouterr().out
+
+
 def test_every_interpreter_is_tested_in_full(monkeypatch: pytest.MonkeyPatch) -> None:
     found = {"3.10": "/a/python", "3.13": "/b/python", "3.13t": "/c/python", "3.14": "/d/python"}
     monkeypatch.setattr(plan, "interpreters", lambda: found)
@@ -96,6 +102,12 @@ def test_every_interpreter_is_tested_in_full(monkeypatch: pytest.MonkeyPatch) ->
             assert f"{what} on {tag}" in names
     assert len(names) == len(set(names))
     assert any("3.11" in sentence for sentence in plan.left_out(found))
+
+
+def test_a_machine_without_rust_is_told_what_it_leaves_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    assert "clippy for macOS" not in [stage.name for stage in plan.rust_lints({"3.13": "/a/python"})]
+    assert any("rustup target add" in sentence for sentence in plan.left_out({}))
 
 
 def test_every_need_is_an_earlier_stage(monkeypatch: pytest.MonkeyPatch) -> None:
