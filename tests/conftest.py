@@ -41,6 +41,12 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     metafunc.parametrize("loop_name", LOOPS[1:] if own else LOOPS)
 
 
+def pytest_collection_finish() -> None:
+    """Spares the tests' many collections the walk through what was imported and collected before the first of them."""
+    gc.collect()
+    gc.freeze()
+
+
 class Stuck(SystemExit):
     """The test took too long. A `SystemExit`, because that leaves every event loop and not pytest."""
 

@@ -22,7 +22,7 @@ import pytest
 from certificates import Authority
 from ports import LOCALHOST, REFUSING_DATAGRAM_PORT, REFUSING_PORT, free_port
 
-from .leak_support import FREE_THREADED, REPETITIONS, is_exempt, repetitions
+from .leak_support import FREE_THREADED, REPETITIONS, Growth, is_exempt, repetitions
 from .support import PATIENCE, Loop, LoopFactory, Recorder, open_descriptors, run, socket_pair
 
 if sys.version_info < (3, 11):
@@ -412,7 +412,7 @@ TLS: list[TlsLife] = [
 ]
 
 # Starting a program takes long on a busy machine. So does collecting garbage, which free-threaded builds do in full.
-FEWER = {"a_child_that_exits": 150, "a_child_that_is_killed": 150, "forgotten": 300}
+FEWER = {"a_child_that_exits": 75, "a_child_that_is_killed": 75, "forgotten": 150}
 
 debug_and_release = pytest.mark.parametrize("debug", [False, True], ids=["release", "debug"])
 
@@ -438,23 +438,19 @@ def leaves_nothing(loop: Loop, life: Callable[[], Awaitable[None]], most: int) -
             await life()
         await quiet()
         threads = threading.active_count()
-        grown = []
-        for _ in range(2):
-            before = sys.getallocatedblocks()
-            for _ in range(times // 2):
+        growth = Growth(sys.getallocatedblocks)
+        for _ in growth.series():
+            for _ in range(times):
                 await life()
             await quiet()
-            grown.append(sys.getallocatedblocks() - before)
-        # A leak grows in both halves, a cache that fills up in the first.
-        return open_descriptors() - baseline, threading.active_count() - threads, min(grown)
+        return open_descriptors() - baseline, threading.active_count() - threads, growth.least()
 
     descriptors, threads, grown = run(loop, main(), seconds=55)
     assert descriptors == 0
     assert threads <= 0
     # A transport or protocol that stayed would be several blocks of memory per life. Free-threaded builds free some
     # of it late, when all threads are known to be done with it.
-    share = 2 if FREE_THREADED else 4
-    assert is_exempt(loop) or grown < max(times // share, 200)
+    assert is_exempt(loop) or grown < max(times if FREE_THREADED else times // 2, 200)
 
 
 @debug_and_release

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from .leak_support import REPETITIONS, is_exempt, resident, traced_memory
+from .leak_support import allowed, is_exempt, repetitions, resident, traced_memory
 from .support import Loop, Recorder, open_descriptors, run, turns, until
 from .tls_support import NEW_TLS, Contexts, make_contexts, require_openssl
 
@@ -21,7 +21,6 @@ pytestmark = NEW_TLS
 
 # Objects that a thousand connections may add for other reasons than that they are kept: caches fill up.
 SLACK_OBJECTS = 300
-SLACK_BYTES = 300_000
 
 
 @pytest.fixture(scope="module")
@@ -83,12 +82,13 @@ def test_connections_leave_nothing_behind(
 ) -> None:
     if is_exempt(loop):
         pytest.skip("asyncio itself misses the bounds on free-threaded builds; pyloop is held to them")
+    times = repetitions(loop)
 
     async def repeat(address: Any, times: int) -> None:
         for start in range(0, times, 20):
             await asyncio.gather(*(life(address, contexts) for _ in range(min(20, times - start))))
 
-    async def main() -> None:
+    async def main() -> tuple[int, int]:
         server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=contexts.server)
         address = server.sockets[0].getsockname()
         descriptors = open_descriptors()
@@ -101,15 +101,18 @@ def test_connections_leave_nothing_behind(
         await repeat(address, 40)
         await quiet()
         objects = len(gc.get_objects())
-        with traced_memory() as kept:
-            await repeat(address, REPETITIONS)
-            await quiet()
-            assert len(gc.get_objects()) - objects < SLACK_OBJECTS
-            assert kept() < SLACK_BYTES
+        with traced_memory() as growth:
+            for _ in growth.series():
+                await repeat(address, times)
+                await quiet()
+            grown = len(gc.get_objects()) - objects
         server.close()
         await server.wait_closed()
+        return grown, growth.least()
 
-    run(loop, main(), seconds=55)
+    objects, grown = run(loop, main(), seconds=55)
+    assert objects < SLACK_OBJECTS
+    assert grown < allowed(times, 100)
 
 
 LARGE = 300_000
