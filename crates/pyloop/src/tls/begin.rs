@@ -1,6 +1,7 @@
 //! A connection before its handshake: what it is made of, and its two Python objects.
 
 use engine::{Backlog, FlowControl};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -51,7 +52,7 @@ pub(crate) fn make<'py>(beginning: Beginning<'_, 'py>) -> PyResult<Bound<'py, Py
         beginning.server_hostname.as_ref(),
     )?;
     let extra = PyDict::new(py);
-    extra.set_item("sslcontext", beginning.context)?;
+    extra.set_item(intern!(py, "sslcontext"), beginning.context)?;
     let mut flow = FlowControl::new();
     flow.set_limits(Some(WRITE_HIGH), None)
         .expect("the low mark follows the high one");

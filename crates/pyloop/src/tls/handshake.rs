@@ -1,6 +1,7 @@
 //! From the lower transport's `connection_made` to the application's.
 
 use pyo3::exceptions::PyConnectionResetError;
+use pyo3::intern;
 use pyo3::prelude::*;
 
 use super::imports::imports;
@@ -126,10 +127,14 @@ fn succeed(object: &Bound<'_, PyAny>, pump: &Pump) -> PyResult<()> {
 fn remember(py: Python<'_>, pump: &Pump) -> PyResult<()> {
     let session = pump.session.object.bind(py);
     let extra = pump.extra.bind(py);
-    extra.set_item("peercert", session.call_method0("getpeercert")?)?;
-    extra.set_item("cipher", session.call_method0("cipher")?)?;
-    extra.set_item("compression", session.call_method0("compression")?)?;
-    extra.set_item("ssl_object", session)
+    for (key, method) in [
+        (intern!(py, "peercert"), intern!(py, "getpeercert")),
+        (intern!(py, "cipher"), intern!(py, "cipher")),
+        (intern!(py, "compression"), intern!(py, "compression")),
+    ] {
+        extra.set_item(key, session.call_method0(method)?)?;
+    }
+    extra.set_item(intern!(py, "ssl_object"), session)
 }
 
 /// The handshake has failed.

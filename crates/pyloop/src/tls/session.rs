@@ -10,6 +10,7 @@
 
 use engine::Records;
 use pyo3::exceptions::PyMemoryError;
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict};
 
@@ -73,11 +74,12 @@ impl Session {
         let incoming = imports.memory_bio.bind(py).call0()?;
         let outgoing = imports.memory_bio.bind(py).call0()?;
         let keywords = PyDict::new(py);
-        keywords.set_item("server_side", server_side)?;
-        keywords.set_item("server_hostname", server_hostname)?;
-        let object = context.call_method("wrap_bio", (&incoming, &outgoing), Some(&keywords))?;
+        keywords.set_item(intern!(py, "server_side"), server_side)?;
+        keywords.set_item(intern!(py, "server_hostname"), server_hostname)?;
+        let wrap = intern!(py, "wrap_bio");
+        let object = context.call_method(wrap, (&incoming, &outgoing), Some(&keywords))?;
         let (data, direct) = if object.get_type().is(imports.ssl_object.bind(py)) {
-            let raw = object.getattr("_sslobj")?;
+            let raw = object.getattr(intern!(py, "_sslobj"))?;
             let direct = if imports.direct {
                 Connection::of(&raw, context, &incoming, &outgoing)?
             } else {

@@ -7,6 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{IntoRawFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyString};
 use reactor::Interest;
@@ -24,9 +25,14 @@ pub(super) fn remember_addresses(
     extra: &Bound<'_, PyDict>,
 ) -> PyResult<()> {
     let py = sock.py();
-    extra.set_item("socket", imports(py).transport_socket.call1(py, (sock,))?)?;
-    for (key, method) in [("sockname", "getsockname"), ("peername", "getpeername")] {
-        if key == "peername" && extra.contains(key)? {
+    let shown = imports(py).transport_socket.call1(py, (sock,))?;
+    extra.set_item(intern!(py, "socket"), shown)?;
+    let peername = intern!(py, "peername");
+    for (key, method) in [
+        (intern!(py, "sockname"), intern!(py, "getsockname")),
+        (peername, intern!(py, "getpeername")),
+    ] {
+        if key.is(peername) && extra.contains(key)? {
             continue;
         }
         // A socket that is not connected (any more) has no such name.
@@ -84,7 +90,7 @@ fn materialise(object: &Bound<'_, PyAny>, stream: &Stream) -> PyResult<()> {
     }
     let extra = extra(object, stream)?;
     if let Some(peer) = peer {
-        extra.set_item("peername", to_python(py, peer)?)?;
+        extra.set_item(intern!(py, "peername"), to_python(py, peer)?)?;
     }
     // The socket object takes the descriptor over: for a moment nobody owns it, with nothing that can fail in between.
     let sock = imports(py).socket_from_descriptor.bind(py);
@@ -118,7 +124,10 @@ pub(super) fn keep_names(py: Python<'_>, stream: &Stream) -> PyResult<()> {
 /// Notes the addresses of a connection that is over, and a socket object as closed as its descriptor.
 fn recall(extra: &Bound<'_, PyDict>, names: &Names) -> PyResult<()> {
     let py = extra.py();
-    for (key, end) in [("sockname", &names.local), ("peername", &names.peer)] {
+    for (key, end) in [
+        (intern!(py, "sockname"), &names.local),
+        (intern!(py, "peername"), &names.peer),
+    ] {
         let value = end.as_ref().map(|end| name(py, end)).transpose()?;
         extra.set_item(key, value)?;
     }
@@ -128,7 +137,8 @@ fn recall(extra: &Bound<'_, PyDict>, names: &Names) -> PyResult<()> {
         Some(Name::Unix(_)) => libc::AF_UNIX,
         None => return Ok(()),
     };
-    extra.set_item("socket", imports(py).closed_socket.call1(py, (family,))?)
+    let shown = imports(py).closed_socket.call1(py, (family,))?;
+    extra.set_item(intern!(py, "socket"), shown)
 }
 
 /// One end of a connection as Python's `socket` module writes it.

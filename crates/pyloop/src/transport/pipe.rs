@@ -7,6 +7,7 @@ use std::io::IoSlice;
 use std::os::fd::{AsRawFd, RawFd};
 
 use pyo3::exceptions::{PyAssertionError, PyBrokenPipeError, PyOSError, PyValueError};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyDict, PyType};
@@ -284,7 +285,7 @@ pub(crate) fn open_pipe<'py>(
         Some(extra) => extra.copy()?,
         None => PyDict::new(py),
     };
-    extra.set_item("pipe", object)?;
+    extra.set_item(intern!(py, "pipe"), object)?;
     let transport = begin::make(Beginning {
         owner,
         fd,

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 use std::os::fd::RawFd;
 
 use engine::{DatagramQueue, FlowControl};
+use pyo3::intern;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
@@ -86,7 +87,7 @@ pub(crate) fn open<'py>(
         },
     )?;
     let shown = imports(py).datagram_socket.call1(py, (sock, &object))?;
-    extra.set_item("socket", shown)?;
+    extra.set_item(intern!(py, "socket"), shown)?;
     let none = py.None().into_bound(py);
     datagram(&object).call_soon(&object, "_start", &[waiter.unwrap_or(&none)])?;
     Ok(object)
