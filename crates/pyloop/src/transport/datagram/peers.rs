@@ -8,8 +8,8 @@ use std::net::SocketAddr;
 use pyo3::prelude::*;
 use pyo3::types::PyTuple;
 
-/// How many addresses are kept; a power of two. Each place holds one, and a newcomer takes the place of whom it meets
-/// there: of 64 peers some two pairs then share a place.
+/// How many addresses are kept; a power of two. There are two places for an address, and a newcomer to a pair that is
+/// taken displaces now one and now the other: with one place each, two pairs of 64 peers kept displacing one another.
 const PLACES: usize = 1024;
 
 struct Peer {
@@ -23,6 +23,10 @@ pub(crate) struct Peers {
     places: Vec<Option<Peer>>,
     /// By the place of a tuple's address in memory: where in `places` it may be.
     hints: Vec<u16>,
+    /// Where the tuple is that was given last: an answer goes there most of the time.
+    latest: u16,
+    /// Which place of a pair the next newcomer takes.
+    turn: bool,
 }
 
 impl Peers {
@@ -30,21 +34,36 @@ impl Peers {
         Self {
             places: Vec::new(),
             hints: Vec::new(),
+            latest: 0,
+            turn: false,
         }
     }
 
     /// The tuple of an address, if it was seen lately.
     #[inline]
-    pub(super) fn tuple(&self, py: Python<'_>, address: &SocketAddr) -> Option<Py<PyTuple>> {
-        let peer = self.places.get(place(address))?.as_ref()?;
-        (peer.address == *address).then(|| peer.tuple.clone_ref(py))
+    pub(super) fn tuple(&mut self, py: Python<'_>, address: &SocketAddr) -> Option<Py<PyTuple>> {
+        let pair = pair(address);
+        let places = self.places.get(pair..pair + 2)?;
+        let (index, peer) = (pair..).zip(places).find_map(|(index, place)| {
+            let peer = place.as_ref()?;
+            (peer.address == *address).then_some((index, peer))
+        })?;
+        self.latest = index as u16;
+        Some(peer.tuple.clone_ref(py))
     }
 
     /// The address of a tuple that came from here.
     #[inline]
     pub(super) fn address(&self, tuple: &Bound<'_, PyAny>) -> Option<SocketAddr> {
-        let hint = *self.hints.get(hint(tuple.as_ptr() as usize))?;
-        let peer = self.places[usize::from(hint)].as_ref()?;
+        self.address_at(self.latest, tuple).or_else(|| {
+            let hint = *self.hints.get(hint(tuple.as_ptr() as usize))?;
+            self.address_at(hint, tuple)
+        })
+    }
+
+    #[inline]
+    fn address_at(&self, index: u16, tuple: &Bound<'_, PyAny>) -> Option<SocketAddr> {
+        let peer = self.places.get(usize::from(index))?.as_ref()?;
         peer.tuple.is(tuple).then_some(peer.address)
     }
 
@@ -59,9 +78,17 @@ impl Peers {
             self.places.resize_with(PLACES, || None);
             self.hints.resize(PLACES, 0);
         }
-        let place = place(&address);
-        self.hints[hint(tuple.as_ptr() as usize)] = place as u16;
-        self.places[place]
+        let pair = pair(&address);
+        let index = match self.places[pair..pair + 2].iter().position(Option::is_none) {
+            Some(free) => pair + free,
+            None => {
+                self.turn = !self.turn;
+                pair + usize::from(self.turn)
+            }
+        };
+        self.latest = index as u16;
+        self.hints[hint(tuple.as_ptr() as usize)] = self.latest;
+        self.places[index]
             .replace(Peer { address, tuple })
             .map(|displaced| displaced.tuple)
     }
@@ -73,8 +100,9 @@ fn hint(address: usize) -> usize {
     (address >> 4) % PLACES
 }
 
+/// The first of the two places of an address.
 #[inline]
-fn place(address: &SocketAddr) -> usize {
+fn pair(address: &SocketAddr) -> usize {
     let hash = match address {
         SocketAddr::V4(address) => {
             mix(u64::from(u32::from(*address.ip())) << 16 | u64::from(address.port()))
@@ -84,7 +112,7 @@ fn place(address: &SocketAddr) -> usize {
             mix(mix((ip >> 64) as u64 ^ u64::from(address.port())) ^ ip as u64)
         }
     };
-    (hash >> (u64::BITS - PLACES.ilog2())) as usize
+    (hash >> (u64::BITS - PLACES.ilog2())) as usize & !1
 }
 
 /// Spreads every bit of a number over the high ones (the golden ratio's multiplicative hash).
