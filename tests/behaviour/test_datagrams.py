@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import gc
 import os
@@ -76,6 +77,29 @@ def test_an_answer_reaches_each_of_many_peers(loop: Loop) -> None:
                     peer.close()
 
     run(loop, main())
+
+
+def test_peers_that_come_and_go_displace_nobody(loop: Loop) -> None:
+    """More addresses than a loop remembers, among them some that stay."""
+
+    async def main() -> None:
+        async with endpoint(Echo()) as (server, echo):
+
+            async def ask(peer: socket.socket, question: bytes) -> None:
+                peer.setblocking(False)
+                peer.sendto(question, server.get_extra_info("sockname"))
+                assert await receive_from(peer) == [question]
+                assert echo.received.pop() == (question, peer.getsockname())
+
+            with contextlib.ExitStack() as stack:
+                staying = [stack.enter_context(plain_socket(socket.AF_INET, "127.0.0.1")) for _ in range(50)]
+                for round_ in range(30):
+                    for number, peer in enumerate(staying):
+                        await ask(peer, b"%d.%d" % (round_, number))
+                        with plain_socket(socket.AF_INET, "127.0.0.1") as passing:
+                            await ask(passing, b"passing %d.%d" % (round_, number))
+
+    run(loop, main(), 50)
 
 
 def test_ten_thousand_datagrams_keep_their_order(loop: Loop) -> None:
