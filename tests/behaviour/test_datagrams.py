@@ -89,8 +89,12 @@ def test_peers_that_come_and_go_displace_nobody(loop: Loop) -> None:
                 peer.setblocking(False)
                 peer.sendto(question, server.get_extra_info("sockname"))
                 assert await receive_from(peer) == [question]
-                assert echo.received.pop() == (question, peer.getsockname())
+                [(data, addr)] = echo.received
+                assert (data, addr) == (question, peer.getsockname())
+                echo.received.clear()
+                known[peer] = addr
 
+            known: dict[socket.socket, Any] = {}
             with contextlib.ExitStack() as stack:
                 staying = [stack.enter_context(plain_socket(socket.AF_INET, "127.0.0.1")) for _ in range(50)]
                 for round_ in range(30):
@@ -98,6 +102,12 @@ def test_peers_that_come_and_go_displace_nobody(loop: Loop) -> None:
                         await ask(peer, b"%d.%d" % (round_, number))
                         with plain_socket(socket.AF_INET, "127.0.0.1") as passing:
                             await ask(passing, b"passing %d.%d" % (round_, number))
+                            del known[passing]
+                    # To addresses of which some are not remembered any more, and none was heard last.
+                    for addr in known.values():
+                        server.sendto(b"%d" % addr[1], addr)
+                    for peer, addr in known.items():
+                        assert await receive_from(peer) == [b"%d" % addr[1]]
 
     run(loop, main(), 50)
 

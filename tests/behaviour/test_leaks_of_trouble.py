@@ -41,7 +41,7 @@ from .support import (
 WARM_UP = 50
 # Bytes that a trouble may leave; a leaked handle, future or transport would come to a multiple of it. A free-threaded
 # interpreter frees some memory late: three thousand resets leave no more there than a thousand, 80 kB.
-SHARE = 192 if FREE_THREADED else 64
+SHARE = 128 if FREE_THREADED else 64
 
 Trouble = Callable[[Loop], Awaitable[None]]
 

@@ -84,9 +84,9 @@ def test_connections_leave_nothing_behind(
         pytest.skip("asyncio itself misses the bounds on free-threaded builds; pyloop is held to them")
     times = repetitions(loop)
 
-    async def repeat(address: Any, times: int) -> None:
-        for start in range(0, times, 20):
-            await asyncio.gather(*(life(address, contexts) for _ in range(min(20, times - start))))
+    async def repeat(address: Any, count: int) -> None:
+        for start in range(0, count, 20):
+            await asyncio.gather(*(life(address, contexts) for _ in range(min(20, count - start))))
 
     async def main() -> tuple[int, int]:
         server = await loop.create_server(Echo, "127.0.0.1", 0, ssl=contexts.server)
