@@ -44,6 +44,12 @@ class Datagrams(asyncio.DatagramProtocol):
     def datagram_received(self, data, address):
         self.received += 1
 
+class DatagramEcho(asyncio.DatagramProtocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def datagram_received(self, data, address):
+        self.transport.sendto(data, address)
+
 async def main():
     loop = asyncio.get_running_loop()
 {body}
@@ -168,3 +174,35 @@ with socket.socket(type=socket.SOCK_DGRAM) as peer:
 """
     calls = count(tmp_path, body)
     assert total(calls, RECEIVING) == expected, calls
+
+
+@pytest.mark.parametrize(("peers", "rounds", "most"), [(1, 64, 73), (64, 10, 60)])
+def test_answers_leave_singly_or_where_many_wait_together(
+    loop_name: str, tmp_path: Path, peers: int, rounds: int, most: int
+) -> None:
+    # One peer has its answer by one call of each kind (every eighth time another look is taken); those of many share calls.
+    body = f"""
+endpoint, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
+sock = endpoint.get_extra_info("socket")
+peers = [socket.socket(type=socket.SOCK_DGRAM) for _ in range({peers})]
+for peer in peers:
+    peer.connect(sock.getsockname())
+    peer.setblocking(False)
+async def round():
+    for peer in peers:
+        peer.send(b"ping")
+    for peer in peers:
+        assert await loop.sock_recv(peer, 100) == b"ping"
+for _ in range(16):
+    await round()
+mark(f"begin {{sock.fileno()}}")
+for _ in range({rounds}):
+    await round()
+mark("end")
+endpoint.abort()
+for peer in peers:
+    peer.close()
+"""
+    calls = count(tmp_path, body)
+    assert total(calls, RECEIVING) <= most, calls
+    assert total(calls, SENDING) <= most, calls

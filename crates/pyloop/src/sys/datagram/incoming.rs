@@ -15,7 +15,7 @@ use crate::sys::socket::Attempt;
 
 /// Datagrams taken by one readiness at most. Enough that the system call's cost hardly shows, and so few that the other
 /// sockets of the loop wait for no more than 32 calls of a protocol.
-const RECEIVE_BATCH: usize = 32;
+pub(crate) const RECEIVE_BATCH: usize = 32;
 
 /// How many the first call of a readiness asks for as long as bursts are rare: preparing the call for 32 costs as much as
 /// a tenth of a small echo.
@@ -24,6 +24,12 @@ const FIRST_LOOK: usize = 4;
 /// After so many readinesses in a row that brought one datagram each, only every eighth looks whether there is a second: a
 /// look in vain costs a good part of a system call. A burst that begins in between costs a few more polls.
 const CALM: u32 = 8;
+
+/// From so many datagrams per batch on, on average, more wait than a server has answered while it looked.
+const BACKLOG: usize = 3;
+
+/// How many batches that average looks back on, roughly.
+const MEMORY: usize = 8;
 
 /// Room for one datagram over IP: its length is a number of 16 bits.
 pub(crate) const SLOT: usize = 64 * 1024;
@@ -61,7 +67,9 @@ pub(crate) struct Incoming {
     slot: usize,
     /// The last readiness brought more than [`FIRST_LOOK`].
     bursts: bool,
-    /// How many calls in a row have brought a single datagram.
+    /// [`MEMORY`] times the moving average of what batches have brought.
+    depth: usize,
+    /// How many readinesses in a row have brought a single datagram.
     singles: u32,
     /// The error that a system call reported after datagrams had come from an earlier one.
     late: Option<io::Error>,
@@ -76,6 +84,7 @@ impl Incoming {
             lengths: [(0, 0); RECEIVE_BATCH],
             slot: SLOT,
             bursts: false,
+            depth: 0,
             singles: 0,
             late: None,
         })
@@ -86,11 +95,11 @@ impl Incoming {
     /// An error that comes after datagrams is kept for [`late_error`](Self::late_error), or by the kernel for the next call.
     #[inline]
     pub(crate) fn receive(&mut self, fd: RawFd, slot: usize) -> Attempt<usize> {
-        self.slot = slot;
-        if self.singles >= CALM && !self.singles.is_multiple_of(CALM) {
-            self.singles = self.singles.wrapping_add(1);
-            return self.receive_into(fd, 0);
+        if !self.expects_more() {
+            self.note(1);
+            return self.receive_one(fd, slot);
         }
+        self.slot = slot;
         let most = (self.memory.len() / self.stride()).min(RECEIVE_BATCH);
         let look = if self.bursts {
             most
@@ -109,12 +118,42 @@ impl Incoming {
             }
         }
         self.bursts = count > FIRST_LOOK;
+        self.depth = self.depth - self.depth / MEMORY + count;
+        self.note(count);
+        Attempt::Done(count)
+    }
+
+    /// Receives one datagram of up to `slot` bytes. The caller says by [`note`](Self::note) how many a readiness brought.
+    #[inline]
+    pub(crate) fn receive_one(&mut self, fd: RawFd, slot: usize) -> Attempt<usize> {
+        self.slot = slot;
+        self.receive_into(fd, 0)
+    }
+
+    /// Whether datagrams wait in number, so that batches of them are cheapest: since [`note`](Self::note) was told of as many
+    /// as a readiness may bring, and until batches are small.
+    #[inline]
+    pub(crate) fn has_backlog(&self) -> bool {
+        self.depth >= MEMORY * BACKLOG
+    }
+
+    /// Whether a second look is worth its price in this readiness, as [`CALM`] has it.
+    #[inline]
+    pub(crate) fn expects_more(&self) -> bool {
+        self.singles < CALM || self.singles.is_multiple_of(CALM)
+    }
+
+    /// Remembers how many datagrams a readiness has brought.
+    #[inline]
+    pub(crate) fn note(&mut self, count: usize) {
+        if count == RECEIVE_BATCH {
+            self.depth = MEMORY * RECEIVE_BATCH;
+        }
         self.singles = if count == 1 {
             self.singles.wrapping_add(1)
         } else {
             0
         };
-        Attempt::Done(count)
     }
 
     /// What went wrong after the datagrams of the last `receive`; says it once.

@@ -5,7 +5,7 @@ mod outgoing;
 
 use std::io;
 
-pub(crate) use incoming::{Incoming, LARGE_SLOT, SLOT, Sender};
+pub(crate) use incoming::{Incoming, LARGE_SLOT, RECEIVE_BATCH, SLOT, Sender};
 pub(crate) use outgoing::{Outgoing, SEND_BATCH, send, send_batch};
 
 use super::socket::Attempt;

@@ -108,12 +108,14 @@ impl State {
             input: Input {
                 paused: false,
                 started: false,
+                answered: false,
                 held: VecDeque::new(),
             },
             output: Output {
                 queue: DatagramQueue::new(OVERHEAD),
                 flow: FlowControl::new(),
                 queued: false,
+                answering: false,
                 blocked: false,
             },
             ending: Ending {

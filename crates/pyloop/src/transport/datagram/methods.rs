@@ -17,7 +17,7 @@ use crate::py::heap_type::Title;
 use crate::py::payload::PayloadType;
 
 methods! {
-    SendTo c"sendto" c"sendto($self, data, addr=None)\n--\n\nSends a datagram (bytes, bytearray or memoryview) to an address, or to the endpoint's own; never blocks.\n\nDatagrams of one callback leave together after it. Raises TypeError for other data, ValueError for another address than that of a connected endpoint."
+    SendTo c"sendto" c"sendto($self, data, addr=None)\n--\n\nSends a datagram (bytes, bytearray or memoryview) to an address, or to the endpoint's own; never blocks.\n\nDatagrams of one callback leave together after it; the first answer inside of datagram_received leaves at once. Raises TypeError for other data, ValueError for another address than that of a connected endpoint."
     |object, args| {
         let [data, to] = args.bind("sendto", ["data", "addr"], 1)?;
         send::sendto(object, &required(data), to.as_deref())?;
@@ -210,7 +210,7 @@ const TITLE: Title = Title {
     name: c"pyloop.DatagramTransport",
     doc: c"An endpoint for datagrams, such as UDP; an `asyncio.DatagramTransport`.\n\
         \n\
-        Datagrams sent in one callback leave together after it. Only the loop's thread may use a transport. Programs get\n\
+        Datagrams sent in one callback leave together after it; a first answer inside of `datagram_received` leaves at once. Only the loop's thread may use a transport. Programs get\n\
         theirs from `create_datagram_endpoint()`.",
 };
 

@@ -50,7 +50,7 @@ pub(super) fn receive(object: &Bound<'_, PyAny>, this: &Datagram) -> PyResult<()
         .call_method1("recvfrom", (LARGE_SLOT,))
         .and_then(|pair| pair.extract::<(Bound<'_, PyAny>, Bound<'_, PyAny>)>());
     match Outcome::of(py, received)? {
-        Outcome::Done((data, sender)) => delivery::deliver(object, this, &data, &sender),
+        Outcome::Done((data, sender)) => delivery::deliver(object, this, &data, &sender, true),
         Outcome::WouldBlock => Ok(()),
         Outcome::Refused(error) => end::error_received(object, this, error),
         Outcome::Failed(error) => {

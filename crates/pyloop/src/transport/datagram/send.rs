@@ -1,6 +1,7 @@
 //! From `sendto()` to the socket.
 //!
-//! A datagram joins the transport's queue; the loop sends the queue when the callback that sent has returned (after an I/O
+//! The first answer that a protocol gives while it is handed a datagram leaves at once, if nothing waits. Any other datagram
+//! joins the transport's queue; the loop sends the queue when the callback that sent has returned (after an I/O
 //! event) or when its batch has ended (after `call_soon` callbacks), so that several datagrams leave in one system call. A
 //! queue that would exceed [`SEND_AT`] or the high-water mark is sent at once, as is everything while the loop does not run.
 
@@ -78,6 +79,14 @@ pub(super) fn sendto(
     }
     match (written, receiver(py, this, to)?) {
         (Some(written), to @ (To::Peer | To::Address(_))) => {
+            match answer(py, this, (written.as_slice(), to.address()))? {
+                Attempt::Done(()) => return Ok(()),
+                Attempt::WouldBlock => {}
+                Attempt::Failed(error) => {
+                    drop(written); // The protocol may change a bytearray again.
+                    return end::error_received(object, this, os_error(error));
+                }
+            }
             let (data, _) = written.keep(py, 0);
             enqueue(object, this, Waiting { data, to })
         }
@@ -132,6 +141,25 @@ fn receiver(py: Python<'_>, this: &Datagram, to: Option<&Bound<'_, PyAny>>) -> P
         _ => None,
     };
     Ok(known.map_or_else(|| To::Python(to.map(|to| to.clone().unbind())), To::Address))
+}
+
+/// Sends the first answer to the datagram that the protocol is being handed; any other would block: it has to queue.
+#[inline]
+fn answer(
+    py: Python<'_>,
+    this: &Datagram,
+    outgoing: system::Outgoing<'_>,
+) -> PyResult<Attempt<()>> {
+    let first = this.with(py, |state| {
+        let output = &mut state.output;
+        let idle = output.queue.is_empty() && !output.blocked && !state.ending.closing;
+        idle && std::mem::take(&mut output.answering)
+    })?;
+    if first && this.owns_descriptor(py)? {
+        Ok(system::send(this.fd, outgoing))
+    } else {
+        Ok(Attempt::WouldBlock)
+    }
 }
 
 /// Adds a datagram to the queue, and sees to it that the queue is sent.
@@ -259,14 +287,9 @@ fn send_queued(py: Python<'_>, this: &Datagram) -> PyResult<Sent> {
 
 #[inline]
 fn outgoing(waiting: Option<&Waiting>) -> system::Outgoing<'_> {
-    match waiting {
-        Some(Waiting {
-            data,
-            to: To::Address(address),
-        }) => (data.as_ref(), Some(*address)),
-        Some(waiting) => (waiting.data.as_ref(), None),
-        None => (&[], None),
-    }
+    waiting.map_or((&[], None), |waiting| {
+        (waiting.data.as_ref(), waiting.to.address())
+    })
 }
 
 /// What follows a flush: errors to the protocol, odd datagrams to the socket object, then flow control and the end that

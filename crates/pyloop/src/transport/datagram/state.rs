@@ -86,6 +86,8 @@ pub(super) struct Input {
     pub(super) paused: bool,
     /// Reading has begun, after `connection_made`.
     pub(super) started: bool,
+    /// The last datagram was answered before `datagram_received` returned.
+    pub(super) answered: bool,
     /// Received, and not delivered: the protocol has paused, or interrupted the run, in the middle of a batch.
     pub(super) held: VecDeque<(Py<PyAny>, Py<PyAny>)>,
 }
@@ -94,6 +96,8 @@ pub(super) struct Input {
 pub(super) struct Output {
     pub(super) queue: DatagramQueue<Waiting>,
     pub(super) flow: FlowControl,
+    /// `datagram_received` runs, and its first answer is still to come: it leaves at once.
+    pub(super) answering: bool,
     /// The loop flushes this transport after the running callback.
     pub(super) queued: bool,
     /// The socket was full: the reactor tells when it has room.
@@ -121,6 +125,17 @@ pub(super) enum To {
     Address(SocketAddr),
     /// Through the socket object: to this address, or to the peer if it is `None`.
     Python(Option<Py<PyAny>>),
+}
+
+impl To {
+    /// The address in the kernel's reach; `None` for the peer of a connected socket.
+    #[inline]
+    pub(super) fn address(&self) -> Option<SocketAddr> {
+        match self {
+            Self::Address(address) => Some(*address),
+            Self::Peer | Self::Python(_) => None,
+        }
+    }
 }
 
 impl AsRef<[u8]> for Waiting {
