@@ -6,6 +6,7 @@
 //! and not once per change of the front. Every entry's node knows its index, in both forms.
 
 use crate::node::{Deadline, Entry, NEVER, Node};
+use crate::sys::prefetch::prefetch;
 
 /// Children per heap node. Four halves the depth of a binary heap, and the children share two cache lines.
 const ARITY: usize = 4;
@@ -149,6 +150,8 @@ impl<E: Entry> Slot<E> {
         let position = self.items.len();
         item.entry.node().set_position(position);
         self.items.push(item);
+        // The line where the next item will end. Of many slots it is in no cache by then, and the shard's unlock would wait for it.
+        prefetch(self.items.as_ptr_range().end.addr() + size_of::<Item<E>>() - 1);
         if self.ordered {
             self.sift_up(position);
         }
@@ -259,6 +262,10 @@ impl<E: Entry> Slot<E> {
 
     fn take_at(&mut self, position: usize) -> Item<E> {
         let item = self.items.swap_remove(position);
+        // The last one takes the place of the next that leaves, and is told so.
+        if let Some(last) = self.items.last() {
+            prefetch(std::ptr::from_ref(last.entry.node()).addr());
+        }
         if position < self.items.len() {
             self.place(position);
             if self.ordered {

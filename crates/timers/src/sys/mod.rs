@@ -2,3 +2,4 @@
 
 pub(crate) mod fork;
 pub(crate) mod leaked;
+pub(crate) mod prefetch;
