@@ -3,10 +3,12 @@
 //! Single-threaded, a part of [`Slots`](crate::slots::Slots).
 
 use crate::node::Entry;
-use crate::slot::{Item, Slot};
+use crate::slot::{Item, KEPT_CAPACITY, Slot};
 
 /// Slots in the ring, a power of two: 73 minutes, and 32 KiB of memory from a shard's first timer on.
 pub(crate) const NEAR: u64 = 1024;
+/// Entries that the first buffer of a slot has room for, unless slots have become larger lately (192 bytes).
+const FIRST_CAPACITY: usize = 8;
 /// Entries that fit into the buffers which empty slots keep for reuse, at least (24 KiB).
 const KEPT_ENTRIES: usize = 1024;
 const WORD: u64 = u64::BITS as u64;
@@ -21,6 +23,8 @@ pub(crate) struct Ring<E> {
     base: u64,
     /// Entries that fit into the buffers of slots without entries.
     kept: usize,
+    /// Entries that a new buffer has room for: as many as that of the slot that ran empty last, within bounds.
+    usual: usize,
 }
 
 impl<E: Entry> Ring<E> {
@@ -30,6 +34,7 @@ impl<E: Entry> Ring<E> {
             filled: [0; (NEAR / WORD) as usize],
             base: 0,
             kept: 0,
+            usual: FIRST_CAPACITY,
         }
     }
 
@@ -90,7 +95,7 @@ impl<E: Entry> Ring<E> {
         self.allocate();
         let slot = &mut self.slots[(number % NEAR) as usize];
         let unused = if slot.is_empty() { slot.capacity() } else { 0 };
-        slot.make_room();
+        slot.make_room(self.usual);
         slot.push(item);
         self.kept -= unused;
         self.mark(number);
@@ -102,6 +107,7 @@ impl<E: Entry> Ring<E> {
         let slot = &mut self.slots[(number % NEAR) as usize];
         slot.loosen();
         self.kept += slot.capacity();
+        self.usual = slot.capacity().clamp(FIRST_CAPACITY, KEPT_CAPACITY);
     }
 
     /// Frees the buffers of empty slots if they are too many beside what all slots hold: to be called when that has become less.

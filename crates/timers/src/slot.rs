@@ -12,8 +12,8 @@ use crate::sys::prefetch::prefetch;
 const ARITY: usize = 4;
 /// Smallest buffer of a slot in the tree, of 96 bytes: a slot of a sparse shard holds few entries.
 const MIN_CAPACITY: usize = 4;
-/// Buffers up to this many entries are kept when entries leave (384 bytes). With half as many those in the ring begin.
-const KEPT_CAPACITY: usize = 16;
+/// Buffers up to this many entries are kept when entries leave (384 bytes).
+pub(crate) const KEPT_CAPACITY: usize = 16;
 /// A slot this small is expired entry by entry: sampling it would cost more.
 const FEW: usize = 16;
 
@@ -178,10 +178,10 @@ impl<E: Entry> Slot<E> {
         self.rebuild();
     }
 
-    /// Has room for half as many entries as an empty slot may keep: for a slot that is likely to be used again and again.
-    pub(crate) fn make_room(&mut self) {
+    /// Gives a slot without a buffer one for so many entries.
+    pub(crate) fn make_room(&mut self, entries: usize) {
         if self.items.capacity() == 0 {
-            self.items.reserve_exact(KEPT_CAPACITY / 2);
+            self.items.reserve_exact(entries);
         }
     }
 
