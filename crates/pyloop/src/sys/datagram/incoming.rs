@@ -96,7 +96,7 @@ impl Incoming {
     #[inline]
     pub(crate) fn receive(&mut self, fd: RawFd, slot: usize) -> Attempt<usize> {
         if !self.expects_more() {
-            self.note(1);
+            self.note_batch(1);
             return self.receive_one(fd, slot);
         }
         self.slot = slot;
@@ -118,8 +118,7 @@ impl Incoming {
             }
         }
         self.bursts = count > FIRST_LOOK;
-        self.depth = self.depth - self.depth / MEMORY + count;
-        self.note(count);
+        self.note_batch(count);
         Attempt::Done(count)
     }
 
@@ -141,6 +140,12 @@ impl Incoming {
     #[inline]
     pub(crate) fn expects_more(&self) -> bool {
         self.singles < CALM || self.singles.is_multiple_of(CALM)
+    }
+
+    #[inline]
+    fn note_batch(&mut self, count: usize) {
+        self.depth = self.depth - self.depth / MEMORY + count;
+        self.note(count);
     }
 
     /// Remembers how many datagrams a readiness has brought.

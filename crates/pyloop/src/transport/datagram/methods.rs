@@ -210,8 +210,8 @@ const TITLE: Title = Title {
     name: c"pyloop.DatagramTransport",
     doc: c"An endpoint for datagrams, such as UDP; an `asyncio.DatagramTransport`.\n\
         \n\
-        Datagrams sent in one callback leave together after it; a first answer inside of `datagram_received` leaves at once. Only the loop's thread may use a transport. Programs get\n\
-        theirs from `create_datagram_endpoint()`.",
+        Datagrams sent in one callback leave together after it; a first answer inside of `datagram_received` leaves at\n\
+        once. Only the loop's thread may use a transport. Programs get theirs from `create_datagram_endpoint()`.",
 };
 
 /// Makes the transport type and adds it to the module.
