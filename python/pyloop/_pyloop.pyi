@@ -293,9 +293,9 @@ class DatagramTransport(transports.Transport, transports.DatagramTransport):
     def sendto(self, data: bytes | bytearray | memoryview, addr: Any = None) -> None:
         """Sends a datagram, in order with all others; never blocks.
 
-        Errors of the system go to the protocol's `error_received()`: before this returns if the datagram leaves at once,
-        otherwise later. What cannot be sent at once is kept, and the protocol told with `pause_writing()` when that is
-        too much. An empty datagram is sent from Python 3.13 on, and ignored before.
+        Errors of the system go to the protocol's `error_received()`, before this returns if the datagram leaves at
+        once. What cannot be sent at once is kept, and the protocol told with `pause_writing()` when that is too much.
+        An empty datagram is sent from Python 3.13 on, and ignored before.
 
         Args:
             data: the datagram.

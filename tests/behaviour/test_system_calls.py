@@ -180,7 +180,8 @@ with socket.socket(type=socket.SOCK_DGRAM) as peer:
 def test_answers_leave_singly_or_where_many_wait_together(
     loop_name: str, tmp_path: Path, peers: int, rounds: int, most: int
 ) -> None:
-    # One peer has its answer by one call of each kind (every eighth time another look is taken); those of many share calls.
+    # One peer has its answer by one call of each kind (and every eighth time another look is taken); those of many
+    # peers share calls.
     body = f"""
 endpoint, _ = await loop.create_datagram_endpoint(DatagramEcho, local_addr=("127.0.0.1", 0))
 sock = endpoint.get_extra_info("socket")
