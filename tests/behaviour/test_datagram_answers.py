@@ -41,6 +41,7 @@ def test_an_answer_is_there_before_datagram_received_returns(loop: Loop) -> None
             seen.append(peer.recv(100))
 
         with plain_socket() as peer:
+            peer.settimeout(5)  # A busy kernel may take a moment.
             async with endpoint(Answering(answer)) as (transport, _):
                 for number in range(20):
                     peer.sendto(b"%d" % number, transport.get_extra_info("sockname"))
