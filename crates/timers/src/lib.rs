@@ -42,7 +42,6 @@ pub mod sleep;
 mod slot;
 mod slots;
 mod sync;
-#[cfg(all(feature = "driver", not(loom)))]
 mod sys;
 pub mod wheel;
 
