@@ -97,6 +97,24 @@ fn buffers_of_empty_slots_are_given_back_when_the_others_leave() {
 }
 
 #[test]
+fn a_slot_begins_with_the_room_that_the_one_that_ran_empty_last_had() {
+    let shard = Shard::new();
+    let file = |slot: u64, label: usize| {
+        let timer = Held::new(slot << 32, label);
+        let before = shard.allocated();
+        shard.insert(timer.clone());
+        (timer, shard.allocated() - before)
+    };
+    file(1, 0); // The ring, too.
+    let (lone, sparse) = file(2, 0);
+    let crowd: Vec<Held> = (0..12).map(|label| file(3, label).0).collect();
+    crowd.iter().for_each(|timer| drop(shard.remove(timer)));
+    assert_eq!(file(4, 0).1, 2 * sparse);
+    drop(shard.remove(&lone));
+    assert_eq!(file(5, 0).1, sparse);
+}
+
+#[test]
 fn empty_shard_allocates_nothing() {
     assert_eq!(Shard::<Held>::new().allocated(), 0);
 }
