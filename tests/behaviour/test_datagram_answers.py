@@ -174,6 +174,8 @@ def test_nothing_more_comes_after_a_datagram_that_ends_it(loop: Loop, ending: st
                 await turns(5)
                 assert len(protocol.received) == 8
                 if ending == "pause":
+                    with transport.get_extra_info("socket").dup() as same:
+                        assert same.recv(100, socket.MSG_PEEK | socket.MSG_DONTWAIT) == b"8"  # Still in the socket.
                     transport.resume_reading()
                     assert await receive_from(peer, 12) == [b"%d" % number for number in range(8, 20)]
 
@@ -198,12 +200,14 @@ def test_an_answer_through_a_descriptor_that_is_somebody_elses_is_an_error(loop:
             async with endpoint(Answering(answer), sock=sock) as (_, protocol):
                 peer.sendto(b"echo", address)
                 assert await receive_from(peer) == [b"echo"]
+                peer.sendto(b"for the stranger", stranger.getsockname())
                 peer.sendto(b"close", address)
                 peer.sendto(b"never", address)
                 await until(lambda: bool(protocol.errors))
             assert isinstance(protocol.errors[0], OSError)
             assert protocol.errors[0].errno == errno.EBADF
             assert protocol.data == [b"echo", b"close"]
+            assert stranger.recv(100) == b"for the stranger"
             with pytest.raises(BlockingIOError):
                 peer.recv(100)
         os.close(reused[0])

@@ -1,5 +1,8 @@
 //! A hint to the processor that memory will be used soon.
-#![expect(unsafe_code, reason = "an instruction of the processor's")]
+#![cfg_attr(
+    any(target_arch = "x86_64", target_arch = "aarch64"),
+    expect(unsafe_code, reason = "an instruction of the processor's")
+)]
 
 /// Asks for the cache line at an address ahead of its use. Any address will do: nothing is read, and nothing fails.
 #[inline]
