@@ -21,9 +21,9 @@ from ._pyloop import (
     StreamTransport,
     TimerHandle,
     WritePipeTransport,
+    __version__,
 )
 from ._run import new_event_loop, run
-from ._version import __version__
 from .timers import interval
 
 __all__ = (

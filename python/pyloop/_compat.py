@@ -63,10 +63,12 @@ def child_watcher() -> Any:
         return None
     policy = asyncio.get_event_loop_policy()
     method = type(policy).get_child_watcher
-    if method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
-        return None
-    if method is unix_events._UnixDefaultEventLoopPolicy.get_child_watcher:
+    if method is _GET_CHILD_WATCHER:
         watcher = policy._watcher  # type: ignore[attr-defined]
+        if watcher is None:
+            return None
+    elif method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
+        return None
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -76,7 +78,9 @@ def child_watcher() -> Any:
 
 # Until 3.11 the watcher by process descriptors is never the default, and wants to be attached to a loop.
 _DEFAULT_WATCHERS: tuple[type, ...] = ()
+_GET_CHILD_WATCHER: object = None
 if sys.version_info < (3, 14):
+    _GET_CHILD_WATCHER = unix_events._UnixDefaultEventLoopPolicy.get_child_watcher
     _DEFAULT_WATCHERS = (unix_events.ThreadedChildWatcher,)
     if sys.version_info >= (3, 12):
         _DEFAULT_WATCHERS += (unix_events.PidfdChildWatcher,)

@@ -14,7 +14,7 @@ from ._clock import ClockMethods
 from ._pyloop import LoopCore, VirtualTime, _add_fast_methods, _hold_loops
 from ._sendfile import SendfileMethods
 from ._signals import SignalMethods
-from ._subprocesses import SubprocessMethods
+from ._subprocesses import ClockHoldingTransport, SubprocessMethods
 from ._tls import make_protocol, start_tls
 from .timers import MissedTick, PeriodicHandle, call_every
 
@@ -70,6 +70,7 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods, ClockMethods):
         "_old_wakeup_fd",
         "_signal_handlers",
         "_signal_pair",
+        "_subprocess_transport",
         "_unix_server_sockets",
     )
 
@@ -229,6 +230,7 @@ class PyLoop(SignalMethods, SendfileMethods, SubprocessMethods, ClockMethods):
                 if not isinstance(clock, VirtualTime):
                     raise TypeError(f"clock must be a pyloop.testing.VirtualClock, not {clock!r}")
                 self._use_clock(clock)
+                self._subprocess_transport = ClockHoldingTransport
             except BaseException:
                 self.close()
                 raise

@@ -14,7 +14,7 @@ import signal
 import subprocess
 from asyncio import base_events, base_subprocess
 from asyncio.log import logger
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from . import _compat
 from ._pyloop import LoopCore
@@ -27,12 +27,10 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
     _proc: subprocess.Popen[bytes] | None
     _pid: int
     _returncode: int | None
-    # Readable when the child has ended; None before and after.
-    _exit_descriptor: int | None = None
 
     if TYPE_CHECKING:
         # Of asyncio's class, whose type stubs leave it out.
-        _loop: asyncio.AbstractEventLoop
+        _loop: SubprocessMethods
 
         def _check_proc(self) -> None: ...
 
@@ -47,15 +45,6 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             bufsize=bufsize,
             **kwargs,
         )
-        clock = cast("SubprocessMethods", self._loop).clock
-        if clock is not None:
-            clock._hold()  # Until `_process_exited`: what a child does takes real time.
-
-    def _process_exited(self, returncode: int) -> None:
-        clock = cast("SubprocessMethods", self._loop).clock
-        if clock is not None:
-            clock._release()
-        super()._process_exited(returncode)
 
     def _watch_exit(self, loop: SubprocessMethods) -> None:
         """Begins to wait for the end of the child."""
@@ -65,32 +54,49 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
             # Another system, an older kernel, a sandbox, or out of descriptors: the child runs, its end must be seen.
             REAPER.watch(loop, self._pid, self._reap_by_number)
             return
-        self._exit_descriptor = descriptor
         loop._exit_descriptors.add(descriptor)
-        loop._add_reader(descriptor, self._reap)
+        loop._add_reader(descriptor, self._reap, descriptor)
 
-    def _reap(self) -> None:
-        """The child has ended."""
-        descriptor, process = self._exit_descriptor, self._proc
-        assert descriptor is not None
-        assert process is not None
-        loop = cast("SubprocessMethods", self._loop)
-        self._exit_descriptor = None
+    def _reap(self, descriptor: int) -> None:
+        """The child has ended, by the account of its process descriptor."""
+        loop = self._loop
         loop._remove_reader(descriptor)
         loop._exit_descriptors.discard(descriptor)
         try:
-            returncode = _exit_code(process, descriptor)
+            # Not by number: should somebody else have taken the status, it may be another child's by now.
+            result = os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
+            assert result is not None
+            returncode = result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+        except ChildProcessError:
+            returncode = self._exit_code_taken()
+        except OSError:  # Linux 5.3 has process descriptors, and cannot wait for them.
+            returncode = self._exit_code_by_number()
         finally:
             os.close(descriptor)
         self._process_exited(returncode)
 
     def _reap_by_number(self, status: int | None) -> None:
         """The child has ended, by the account of the reaper; `status` if that has read it already."""
-        assert self._proc is not None
         if status is None:
-            self._process_exited(_exit_code_by_number(self._proc))
+            self._process_exited(self._exit_code_by_number())
         else:
             self._process_exited(os.waitstatus_to_exitcode(status))
+
+    def _exit_code_by_number(self) -> int:
+        """Takes the exit code of the child, which has ended."""
+        try:
+            _, status = os.waitpid(self._pid, 0)
+        except ChildProcessError:
+            return self._exit_code_taken()
+        return os.waitstatus_to_exitcode(status)
+
+    def _exit_code_taken(self) -> int:
+        """The exit code if somebody else has waited for the child: the `Popen` object, or nobody who would tell."""
+        assert self._proc is not None
+        if self._proc.returncode is not None:
+            return int(self._proc.returncode)
+        logger.warning("child process pid %d exit status already read:  will report returncode 255", self._pid)
+        return 255
 
     # The child may have ended, and its number gone to another process, once the return code is known; asyncio looks at
     # that from 3.14 on. Until 3.12 it lets `Popen` look whether the child has ended, which takes the status from us.
@@ -115,33 +121,18 @@ class SubprocessTransport(base_subprocess.BaseSubprocessTransport):
         self.send_signal(signal.SIGKILL)
 
 
-def _exit_code(process: subprocess.Popen[bytes], descriptor: int) -> int:
-    """Takes the exit code of a child that has ended."""
-    try:
-        # Not by number: should somebody else have taken the status, it may be another child's by now.
-        result = os.waitid(os.P_PIDFD, descriptor, os.WEXITED)
-    except ChildProcessError:
-        return _exit_code_taken(process)
-    except OSError:  # Linux 5.3 has process descriptors, and cannot wait for them.
-        return _exit_code_by_number(process)
-    assert result is not None
-    return result.si_status if result.si_code == os.CLD_EXITED else -result.si_status
+class ClockHoldingTransport(SubprocessTransport):
+    """On a loop that goes by a virtual clock, which must not jump while a child runs: what it does takes real time."""
 
+    def _start(self, *args: Any, **kwargs: Any) -> None:
+        super()._start(*args, **kwargs)
+        assert self._loop.clock is not None
+        self._loop.clock._hold()
 
-def _exit_code_by_number(process: subprocess.Popen[bytes]) -> int:
-    try:
-        _, status = os.waitpid(process.pid, 0)
-    except ChildProcessError:
-        return _exit_code_taken(process)
-    return os.waitstatus_to_exitcode(status)
-
-
-def _exit_code_taken(process: subprocess.Popen[bytes]) -> int:
-    """The exit code of a child that somebody else has waited for: the `Popen` object, or nobody who would tell."""
-    if process.returncode is not None:
-        return int(process.returncode)
-    logger.warning("child process pid %d exit status already read:  will report returncode 255", process.pid)
-    return 255
+    def _process_exited(self, returncode: int) -> None:
+        assert self._loop.clock is not None
+        self._loop.clock._release()
+        super()._process_exited(returncode)
 
 
 _NO_WATCHER = contextlib.nullcontext()
@@ -154,37 +145,15 @@ class SubprocessMethods(LoopCore, base_events.BaseEventLoop):
         super().__init__()
         # Of the children that are watched, to be closed with the loop.
         self._exit_descriptors: set[int] = set()
+        self._subprocess_transport = SubprocessTransport
 
-    async def _make_subprocess_transport(
-        self,
-        protocol: Any,
-        args: Any,
-        shell: bool,
-        stdin: Any,
-        stdout: Any,
-        stderr: Any,
-        bufsize: int,
-        extra: Any = None,
-        **kwargs: Any,
-    ) -> SubprocessTransport:
+    async def _make_subprocess_transport(self, *args: Any, **kwargs: Any) -> SubprocessTransport:
         watcher = _compat.child_watcher()
         with _NO_WATCHER if watcher is None else watcher as entered:
             if watcher is not None and not _compat.is_active(watcher, entered):
                 raise RuntimeError("asyncio.get_child_watcher() is not activated, subprocess support is not installed.")
-            waiter = self.create_future()
-            transport = SubprocessTransport(
-                self,
-                protocol,
-                args,
-                shell,
-                stdin,
-                stdout,
-                stderr,
-                bufsize,
-                waiter=waiter,
-                extra=extra,
-                **kwargs,
-            )
+            kwargs["waiter"] = waiter = self.create_future()
+            transport = self._subprocess_transport(self, *args, **kwargs)
             if watcher is None:
                 transport._watch_exit(self)
             else:

@@ -37,6 +37,7 @@ fn _pyloop(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<core::VirtualTime>()?;
     module.add_function(wrap_pyfunction!(core::hold_loops, module)?)?;
     module.add_function(wrap_pyfunction!(core::add_fast_methods, module)?)?;
+    module.add("__version__", env!("CARGO_PKG_VERSION"))?;
     module.add("_shares_contexts", py::context::is_shared(module.py()))?;
     let loops = module.py().get_type::<core::LoopCore>();
     sockets::register(&loops)?;
