@@ -25,6 +25,8 @@ pub(crate) struct Ring<E> {
     kept: usize,
     /// Entries that a new buffer has room for: as many as that of the slot that ran empty last, within bounds.
     usual: usize,
+    /// Where the slot is that ran empty last.
+    last_emptied: usize,
 }
 
 impl<E: Entry> Ring<E> {
@@ -35,6 +37,7 @@ impl<E: Entry> Ring<E> {
             base: 0,
             kept: 0,
             usual: FIRST_CAPACITY,
+            last_emptied: 0,
         }
     }
 
@@ -93,18 +96,30 @@ impl<E: Entry> Ring<E> {
 
     pub(crate) fn push(&mut self, number: u64, item: Item<E>) {
         self.allocate();
-        let slot = &mut self.slots[(number % NEAR) as usize];
-        let unused = if slot.is_empty() { slot.capacity() } else { 0 };
-        slot.make_room(self.usual);
-        slot.push(item);
-        self.kept -= unused;
-        self.mark(number);
+        let at = (number % NEAR) as usize;
+        if self.slots[at].is_empty() {
+            self.furnish(at);
+            self.mark(number);
+        }
+        self.slots[at].push(item);
+    }
+
+    /// Gives a slot without entries a buffer: its own of earlier, that of the slot that ran empty last, or a new one.
+    #[inline]
+    fn furnish(&mut self, at: usize) {
+        if self.slots[at].capacity() == 0 {
+            let buffer = self.slots[self.last_emptied].take_empty();
+            self.slots[at].adopt(buffer);
+        }
+        self.kept -= self.slots[at].capacity();
+        self.slots[at].make_room(self.usual);
     }
 
     /// Notes that a slot has lost its last entry.
     pub(crate) fn emptied(&mut self, number: u64) {
         self.unmark(number);
-        let slot = &mut self.slots[(number % NEAR) as usize];
+        self.last_emptied = (number % NEAR) as usize;
+        let slot = &mut self.slots[self.last_emptied];
         slot.loosen();
         self.kept += slot.capacity();
         self.usual = slot.capacity().clamp(FIRST_CAPACITY, KEPT_CAPACITY);

@@ -69,6 +69,22 @@ impl<E: Entry> Shard<E> {
         Some(removed)
     }
 
+    /// Has `work` take out and add entries under one lock; true if the earliest deadline of the shard is an earlier one now.
+    ///
+    /// What the shard lets go of comes into `left`: drop it with no lock held. Every other user of the shard waits
+    /// meanwhile: a few entries at a time.
+    #[cfg(all(feature = "services", not(loom)))]
+    pub(crate) fn change(&self, left: &mut Vec<E>, work: impl FnOnce(&mut Changes<'_, E>)) -> bool {
+        let mut slots = self.slots.lock();
+        let before = slots.next_deadline();
+        work(&mut Changes {
+            slots: &mut slots,
+            left,
+        });
+        self.publish(&slots);
+        slots.next_deadline() < before
+    }
+
     /// Appends every entry due at or before `now` to `out`, in the order of (deadline, insertion).
     ///
     /// Each of them won against cancellation: its node is no longer pending. Entries that were cancelled are
@@ -143,5 +159,31 @@ impl<E: Entry> Shard<E> {
 impl<E: Entry> Default for Shard<E> {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// What [`Shard::change`] lets its caller do.
+#[cfg(all(feature = "services", not(loom)))]
+pub(crate) struct Changes<'a, E> {
+    slots: &'a mut Slots<E>,
+    left: &'a mut Vec<E>,
+}
+
+#[cfg(all(feature = "services", not(loom)))]
+impl<E: Entry> Changes<'_, E> {
+    /// As [`Shard::insert`].
+    pub(crate) fn insert(&mut self, entry: E) {
+        if entry.node().is_pending() {
+            self.slots.insert(entry);
+        } else {
+            self.left.push(entry);
+        }
+    }
+
+    /// As [`Shard::remove`].
+    pub(crate) fn remove(&mut self, entry: E) {
+        let removed = self.slots.remove(entry.node(), entry.deadline());
+        self.left.extend(removed);
+        self.left.push(entry);
     }
 }

@@ -72,7 +72,7 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if clock::now() >= self.deadline && self.deadline != crate::NEVER {
+        if clock::has_passed(self.deadline) {
             self.disarm();
             return Poll::Ready(());
         }

@@ -185,6 +185,21 @@ impl<E: Entry> Slot<E> {
         }
     }
 
+    /// Takes the buffer of a slot without entries; an empty one of any other.
+    pub(crate) fn take_empty(&mut self) -> Vec<Item<E>> {
+        if self.is_empty() {
+            std::mem::take(&mut self.items)
+        } else {
+            Vec::new()
+        }
+    }
+
+    /// Gives a slot without a buffer one.
+    pub(crate) fn adopt(&mut self, buffer: Vec<Item<E>>) {
+        debug_assert!(self.capacity() == 0 && buffer.is_empty());
+        self.items = buffer;
+    }
+
     /// Makes an empty slot one that has no order.
     pub(crate) fn loosen(&mut self) {
         debug_assert!(self.is_empty());

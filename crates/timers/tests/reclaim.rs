@@ -97,7 +97,7 @@ fn buffers_of_empty_slots_are_given_back_when_the_others_leave() {
 }
 
 #[test]
-fn a_slot_begins_with_the_room_that_the_one_that_ran_empty_last_had() {
+fn a_slot_takes_the_buffer_of_the_one_that_ran_empty_last_and_the_next_as_much_room() {
     let shard = Shard::new();
     let file = |slot: u64, label: usize| {
         let timer = Held::new(slot << 32, label);
@@ -109,9 +109,11 @@ fn a_slot_begins_with_the_room_that_the_one_that_ran_empty_last_had() {
     let (lone, sparse) = file(2, 0);
     let crowd: Vec<Held> = (0..12).map(|label| file(3, label).0).collect();
     crowd.iter().for_each(|timer| drop(shard.remove(timer)));
-    assert_eq!(file(4, 0).1, 2 * sparse);
+    assert_eq!(file(4, 0).1, 0);
+    assert_eq!(file(5, 0).1, 2 * sparse);
     drop(shard.remove(&lone));
-    assert_eq!(file(5, 0).1, sparse);
+    assert_eq!(file(6, 0).1, 0);
+    assert_eq!(file(7, 0).1, sparse);
 }
 
 #[test]

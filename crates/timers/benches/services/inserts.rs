@@ -87,7 +87,7 @@ pub(crate) fn report(filter: &str) {
         .expect("the system gives a runtime");
     let _context = runtime.enter();
     for count in [100, 10_000, 1_000_000] {
-        let mut figures: [Vec<(f64, f64)>; 5] = Default::default();
+        let mut figures: [Vec<(f64, f64)>; 6] = Default::default();
         for _ in 0..ROUNDS {
             figures[0].push(round(
                 count,
@@ -121,8 +121,20 @@ pub(crate) fn report(filter: &str) {
                     }
                 },
             ));
-            let queue = std::cell::RefCell::new(DelayQueue::new());
+            let queue = std::sync::Mutex::new(DelayQueue::new());
+            let locked = || queue.lock().expect("nobody panics with the lock");
             figures[3].push(round(
+                count,
+                |delay| {
+                    let bare = Bare::new(0);
+                    locked().insert(Arc::clone(&bare), delay)
+                },
+                |key| {
+                    drop(locked().remove(&key));
+                },
+            ));
+            let queue = std::cell::RefCell::new(DelayQueue::new());
+            figures[4].push(round(
                 count,
                 |delay| queue.borrow_mut().insert(Bare::new(0), delay),
                 |key| {
@@ -130,7 +142,7 @@ pub(crate) fn report(filter: &str) {
                 },
             ));
             let queue = std::cell::RefCell::new(DelayQueue::new());
-            figures[4].push(round(
+            figures[5].push(round(
                 count,
                 |delay| queue.borrow_mut().insert((), delay),
                 |key| {
@@ -142,6 +154,7 @@ pub(crate) fn report(filter: &str) {
             "timers::sleep",
             "tokio::time::sleep",
             "timers::Shard",
+            "DelayQueue, same payload, locked",
             "DelayQueue, same payload",
             "DelayQueue of nothing",
         ];

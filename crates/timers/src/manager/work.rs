@@ -18,6 +18,8 @@ use crate::driver;
 
 /// So many cancelled timers are freed before the task looks at its commands again: some 100 us.
 const FREED_AT_ONCE: usize = 1024;
+/// So many timers are set or cancelled before the driver, and whoever receives, can have the shard: some 5 us.
+const CHANGED_AT_ONCE: usize = 32;
 
 /// A service of named timers; see the [module](super).
 ///
@@ -178,29 +180,41 @@ impl Shared {
     fn apply(&self, steps: &mut Vec<Step>, debris: &mut Debris) -> io::Result<bool> {
         let mut earliest = false;
         let mut shutdown = false;
-        for step in steps.drain(..) {
-            match step {
-                Step::Set(timer, replaced) => {
-                    self.take_out(replaced);
-                    earliest |= self.shard.insert(Held(timer));
+        let mut left = Vec::new();
+        let mut steps = steps.drain(..);
+        while !steps.as_slice().is_empty() {
+            let mut other = None;
+            earliest |= self.shard.change(&mut left, |shard| {
+                for step in steps.by_ref().take(CHANGED_AT_ONCE) {
+                    match step {
+                        Step::Set(timer, replaced) => {
+                            if let Some(replaced) = replaced {
+                                shard.remove(Held(replaced));
+                            }
+                            shard.insert(Held(timer));
+                        }
+                        Step::Remove(Some(found)) => shard.remove(Held(found)),
+                        Step::Remove(None) => {}
+                        Step::Clear(_) | Step::Shutdown => {
+                            other = Some(step);
+                            break;
+                        }
+                    }
                 }
-                Step::Remove(found) => self.take_out(found),
+            });
+            left.clear();
+            match other {
                 // All that was set before this step is in the shard by now, and nothing else.
-                Step::Clear(living) => debris.add(living, self.shard.drain()),
+                Some(Step::Clear(living)) => debris.add(living, self.shard.drain()),
                 // The last step: nothing is accepted after it.
-                Step::Shutdown => shutdown = true,
+                Some(_) => shutdown = true,
+                None => {}
             }
         }
         if earliest && !shutdown {
             driver::hand_over(&self.attendance)?;
         }
         Ok(shutdown)
-    }
-
-    fn take_out(&self, timer: Option<Arc<super::timer::Timer>>) {
-        if let Some(timer) = timer {
-            drop(self.shard.remove(&Held(timer)));
-        }
     }
 
     /// Ends the manager: no command, no expiry after this one. False if it had ended.
