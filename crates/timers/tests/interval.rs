@@ -244,6 +244,26 @@ fn dropped_sleep_leaves_nothing_armed() {
 }
 
 #[test]
+fn sleep_whose_deadline_has_passed_is_ready_at_once_and_no_other_is() {
+    run(async {
+        assert!(is_ready(timers::sleep(Duration::ZERO)).await);
+        assert!(is_ready(timers::sleep_until(0)).await);
+        assert!(!is_ready(timers::sleep_until(timers::NEVER)).await);
+        // Around the clock of ticks, which lags behind, and what is taken for far from it.
+        for microseconds in (0..40_000).step_by(250) {
+            let deadline = clock::now() + microseconds * 1_000;
+            let ready = is_ready(timers::sleep_until(deadline)).await;
+            let after = clock::now();
+            assert!(!ready || after >= deadline, "{microseconds} us early");
+            while clock::now() < deadline {
+                std::hint::spin_loop();
+            }
+            assert!(is_ready(timers::sleep_until(deadline)).await);
+        }
+    });
+}
+
+#[test]
 fn sleep_that_moves_to_another_task_wakes_that_task() {
     run(async {
         let mut sleep = Box::pin(timers::sleep(Duration::from_millis(5)));
