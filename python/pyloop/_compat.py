@@ -6,7 +6,7 @@ import asyncio
 import inspect
 import sys
 import warnings
-from asyncio import base_events, constants, sslproto, unix_events
+from asyncio import base_events, constants, events, sslproto, unix_events
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -61,12 +61,12 @@ def child_watcher() -> Any:
     """
     if sys.version_info >= (3, 14):
         return None
-    policy = asyncio.get_event_loop_policy()
+    policy = events._event_loop_policy  # type: ignore[attr-defined]
+    if policy is None:  # Nobody has asked for one yet, let alone given it a watcher.
+        return None
     method = type(policy).get_child_watcher
     if method is _GET_CHILD_WATCHER:
-        watcher = policy._watcher  # type: ignore[attr-defined]
-        if watcher is None:
-            return None
+        watcher = policy._watcher
     elif method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
         return None
     else:
