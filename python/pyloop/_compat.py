@@ -65,10 +65,10 @@ def child_watcher() -> Any:
     if policy is None:  # Nobody has asked for one yet, let alone given it a watcher.
         return None
     method = type(policy).get_child_watcher
-    if method is _GET_CHILD_WATCHER:
-        watcher = policy._watcher
-    elif method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
+    if method is asyncio.AbstractEventLoopPolicy.get_child_watcher:
         return None
+    if method is unix_events._UnixDefaultEventLoopPolicy.get_child_watcher:
+        watcher = policy._watcher
     else:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)
@@ -78,9 +78,7 @@ def child_watcher() -> Any:
 
 # Until 3.11 the watcher by process descriptors is never the default, and wants to be attached to a loop.
 _DEFAULT_WATCHERS: tuple[type, ...] = ()
-_GET_CHILD_WATCHER: object = None
 if sys.version_info < (3, 14):
-    _GET_CHILD_WATCHER = unix_events._UnixDefaultEventLoopPolicy.get_child_watcher
     _DEFAULT_WATCHERS = (unix_events.ThreadedChildWatcher,)
     if sys.version_info >= (3, 12):
         _DEFAULT_WATCHERS += (unix_events.PidfdChildWatcher,)

@@ -270,3 +270,61 @@ impl Debris {
         some(&mut self.names) || some(&mut self.entries)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Weak;
+
+    use super::*;
+    use crate::manager::timer::Timer;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    /// The timers that live, not held.
+    fn living(shared: &Shared) -> Vec<Weak<Timer>> {
+        let steps = &shared.state.lock().steps;
+        steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Set(timer, _) => Some(Arc::downgrade(timer)),
+                _ => None,
+            })
+            .collect()
+    }
+
+    #[test]
+    fn timers_that_are_replaced_or_cancelled_leave_the_wheel_and_are_freed() {
+        let (manager, handle) =
+            TimerManager::new("test", Duration::ZERO, 1024, 1, CancellationToken::new());
+        let shared = &manager.shared;
+        let carry_out = || {
+            let mut steps = Vec::new();
+            shared.take_steps(&mut steps);
+            let outcome = shared.apply(&mut steps, &mut Debris::default());
+            assert!(matches!(outcome, Ok(false)));
+        };
+        let set_all = || {
+            for number in 0..100 {
+                let set = handle.try_set_timer(format!("{number}"), HOUR);
+                assert!(set.is_ok());
+            }
+        };
+        set_all();
+        let first = living(shared);
+        carry_out();
+        assert_eq!((first.len(), shared.shard.len()), (100, 100));
+        set_all();
+        let second = living(shared);
+        // Before they get into the wheel, and after.
+        for (cancelled, left) in [(0..40, 60), (40..70, 30)] {
+            for number in cancelled {
+                assert!(handle.try_cancel_timer(format!("{number}")).is_ok());
+            }
+            carry_out();
+            assert_eq!(shared.shard.len(), left);
+            let held = second.iter().filter(|timer| timer.strong_count() > 0);
+            assert_eq!(held.count(), left);
+        }
+        assert!(first.iter().all(|timer| timer.strong_count() == 0));
+    }
+}
