@@ -14,7 +14,7 @@ import pytest
 from pyloop.timers import InvalidRegistration, MissedTick, PeriodicHandle, Tick, call_every, interval
 from pyloop.timers._schedule import Schedule
 
-from .support import Loop, collect_until_dead, run, run_until, turn
+from .support import Loop, LoopFactory, collect_until_dead, run, run_until, turn
 
 
 def test_a_hundred_thousand_ticks_do_not_drift() -> None:
@@ -243,6 +243,43 @@ def test_bad_intervals_are_refused(loop: Loop, value: float) -> None:
         interval(value)
     with pytest.raises(InvalidRegistration):
         call_every(1, print, first=-1, loop=loop)
+
+
+def test_reset_before_the_first_tick_moves_it(loop: Loop) -> None:
+    async def main() -> None:
+        for first in (0.0, 3600.0):
+            ticks = interval(0.005, first=first)
+            before = loop.time()
+            ticks.reset()
+            tick = await ticks.tick()
+            assert tick.sequence == 0
+            assert before + 0.005 <= tick.scheduled <= tick.actual < before + 3600.0
+
+    run(loop, main())
+    with pytest.raises(RuntimeError, match="no running event loop"):
+        interval(1).reset()
+
+
+def test_reset_leaves_a_closed_loop_alone(loop_factory: LoopFactory) -> None:
+    ticks = interval(0.005)
+
+    async def left_waiting() -> asyncio.Task[Tick]:
+        await ticks.tick()
+        waiting = asyncio.ensure_future(ticks.tick())
+        await asyncio.sleep(0)
+        return waiting
+
+    async def go_on() -> None:
+        ticks.reset()
+        assert (await ticks.tick()).sequence == 1
+
+    first, second = loop_factory(), loop_factory()
+    waiting = first.run_until_complete(left_waiting())
+    first.close()
+    run(second, go_on())
+    second.close()
+    # Of a loop that will not run it any more: asyncio would tell.
+    waiting._log_destroy_pending = False  # type: ignore[attr-defined]
 
 
 def test_bad_arguments_are_refused(loop: Loop) -> None:

@@ -216,7 +216,7 @@ def test_leaving_the_block_ends_waiting_receivers(loop: Loop) -> None:
     run(loop, main())
 
 
-@pytest.mark.parametrize("name", ["", None, 3])
+@pytest.mark.parametrize("name", ["", None, 3, "\udc80"])
 def test_bad_names_are_refused(loop: Loop, name: str) -> None:
     async def main() -> None:
         async with TimerManager() as manager:
@@ -241,7 +241,12 @@ def test_bad_durations_are_refused(loop: Loop, duration: float) -> None:
 
 
 def test_bad_managers_are_refused() -> None:
-    for arguments in ({"heartbeat_interval": -1}, {"command_buffer_size": 0}, {"event_buffer_size": 0}):
+    for arguments in (
+        {"heartbeat_interval": -1},
+        {"command_buffer_size": 0},
+        {"event_buffer_size": 0},
+        {"name": "\udc80"},
+    ):
         with pytest.raises(InvalidRegistration):
             TimerManager(**arguments)  # type: ignore[arg-type]
 

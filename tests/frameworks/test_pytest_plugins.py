@@ -188,6 +188,37 @@ def test_plain(loop_factory):
     assert "PyLoop" not in other.said
 
 
+def test_tests_that_hypothesis_calls_run_on_the_loops_that_are_asked_for(suite: Suite, framework: str) -> None:
+    # What `@given` makes, as far as both frameworks look: a function that calls the test, wherever they have put it.
+    body = source(
+        framework,
+        """
+from types import SimpleNamespace
+
+def given(test):
+    def called():
+        for _ in range(2):
+            called.hypothesis.inner_test()
+    called.is_hypothesis_test = True
+    called.hypothesis = SimpleNamespace(inner_test=test)
+    return called
+
+@given
+async def test_kind():
+    print(type(asyncio.get_running_loop()).__name__)
+
+@pytest.mark.virtual_clock
+@given
+async def test_virtual():
+    await asyncio.sleep(3600)
+    assert asyncio.get_running_loop().clock is not None
+""",
+    )
+    ended = suite(body, "-s", "--pyloop-loops=pyloop")
+    assert (ended.status, ended.count("passed")) == (0, 2), ended.said
+    assert ended.said.count("PyLoop") == 2, ended.said
+
+
 def test_unknown_loop_is_refused_before_any_test(suite: Suite) -> None:
     ended = suite("def test_it(): pass\n", "--pyloop-loops=asyncio,selector")
     assert ended.status == pytest.ExitCode.USAGE_ERROR

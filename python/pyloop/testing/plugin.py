@@ -99,6 +99,12 @@ def _asks_for_clock(node: pytest.Item, fixtures: Sequence[str]) -> bool:
     return node.get_closest_marker(_MARKER) is not None or _MARKER in fixtures
 
 
+def _is_asynchronous(function: object) -> bool:
+    """Whether a test is a coroutine function, also below hypothesis's `@given`."""
+    given = getattr(function, "hypothesis", None)
+    return inspect.iscoroutinefunction(getattr(given, "inner_test", function))
+
+
 def _can_tell_pytest_asyncio(config: pytest.Config) -> bool:
     """Whether there is a pytest-asyncio that asks for loops."""
     hook = getattr(config.hook, "pytest_asyncio_loop_factories", None)
@@ -129,7 +135,7 @@ def _factories_for(metafunc: pytest.Metafunc) -> Mapping[str, _Factory]:
 @pytest.hookimpl(tryfirst=True, wrapper=True)
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, None]:
     """Has the framework that runs an asynchronous test make the loops that the test asks for."""
-    factories = _factories_for(metafunc) if inspect.iscoroutinefunction(metafunc.function) else {}
+    factories = _factories_for(metafunc) if _is_asynchronous(metafunc.function) else {}
     if not factories:
         return (yield)
     if "anyio_backend" in metafunc.fixturenames and metafunc.definition.get_closest_marker("asyncio") is None:
@@ -186,7 +192,7 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     """Lets no clock pass from one test to the next, and fails a test that cannot have one."""
     asks = _asks_for_clock(item, getattr(item, "fixturenames", ()))
     # A test that is no coroutine makes its loop itself.
-    if asks and inspect.iscoroutinefunction(getattr(item, "function", None)) and (refusal := _refusal(item)):
+    if asks and _is_asynchronous(getattr(item, "function", None)) and (refusal := _refusal(item)):
         pytest.fail(f"{_MARKER}: {refusal}", pytrace=False)
     loops = _virtual_loops(item)
     if loops is not None:

@@ -49,20 +49,27 @@ def finish(future: asyncio.Future[None]) -> None:
 
 
 class _PortAlarm:
-    __slots__ = ("_number", "_port")
+    __slots__ = ("handle", "number", "port")
 
-    def __init__(self, port: _Port, number: int) -> None:
-        self._port = port
-        self._number = number
+    def __init__(self, port: _Port, number: int = 0) -> None:
+        self.port = port
+        # The driver's number of the wait: another one each time that the loop's clock asks for a further wait.
+        self.number = number
+        # Of the callback, once the driver has told: until it runs it can be cancelled.
+        self.handle: asyncio.Handle | None = None
 
     def cancel(self) -> None:
-        self._port.disarm(self._number)
+        if self.handle is not None:
+            self.handle.cancel()
+        else:
+            self.port.disarm(self.number)
 
 
 class _Entry(NamedTuple):
     when: float
     callback: Callable[[], object]
     context: contextvars.Context
+    alarm: _PortAlarm
 
 
 class _Armed:
@@ -90,7 +97,9 @@ class _Port:
 
     def arm(self, when: float, callback: Callable[[], object]) -> _PortAlarm:
         loop, armed = self._watched()
-        return _PortAlarm(self, self._file(loop, armed, _Entry(when, callback, contextvars.copy_context())))
+        alarm = _PortAlarm(self)
+        self._file(loop, armed, _Entry(when, callback, contextvars.copy_context(), alarm))
+        return alarm
 
     def watch(self, begin: Callable[[DriverPort], int], callback: Callable[[], object]) -> _PortAlarm:
         _, armed = self._watched()
@@ -110,12 +119,11 @@ class _Port:
             self._armed = weakref.ref(armed, lambda _: native.disarm_all())
         return loop, armed
 
-    def _file(self, loop: asyncio.AbstractEventLoop, armed: _Armed, entry: _Entry) -> int:
+    def _file(self, loop: asyncio.AbstractEventLoop, armed: _Armed, entry: _Entry) -> None:
         # asyncio's own clock is the driver's: to the last digit. Another one is asked how much is left.
         when = entry.when if _is_monotonic(loop) else time.monotonic() + max(0.0, entry.when - loop.time())
-        number = self._native.arm(when)
-        armed.alarms[number] = entry
-        return number
+        entry.alarm.number = self._native.arm(when)
+        armed.alarms[entry.alarm.number] = entry
 
     def disarm(self, number: int) -> None:
         armed = self._armed()
@@ -147,7 +155,7 @@ class _Port:
                 self._file(loop, armed, entry)
             else:
                 # A callback of its own for each: what one raises is reported, and the others run.
-                loop.call_soon(entry.callback, context=entry.context)
+                entry.alarm.handle = loop.call_soon(entry.callback, context=entry.context)
 
 
 def _nothing() -> None:

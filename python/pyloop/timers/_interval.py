@@ -162,7 +162,7 @@ class Interval:
         if not isinstance(missed, MissedTick):
             raise TypeError(f"missed must be a MissedTick, not {missed!r}")
         self._missed = missed
-        # From the first tick on: only then is there a loop, and with it a clock.
+        # From the first tick or reset on: only then is there a loop, and with it a clock.
         self._schedule: Schedule | None = None
         # What calls of `tick()` wait for.
         self._waiting: set[asyncio.Future[None]] = set()
@@ -195,11 +195,19 @@ class Interval:
         return Tick(sequence, scheduled, now)
 
     def reset(self) -> None:
-        """Has the next tick come one interval from now, and the later ones from there."""
-        if self._schedule is not None:
-            self._schedule.move_to(asyncio.get_running_loop().time() + self._interval)
-            # Who waits for a later time is to look again.
-            for arrived in self._waiting:
+        """Has the next tick come one interval from now, and the later ones from there.
+
+        Raises:
+            RuntimeError: without a running loop.
+        """
+        deadline = asyncio.get_running_loop().time() + self._interval
+        if self._schedule is None:
+            self._schedule = Schedule(deadline, self._interval, self._missed)
+            return
+        self._schedule.move_to(deadline)
+        # Who waits for a later time is to look again, unless its loop is closed.
+        for arrived in self._waiting:
+            if not arrived.get_loop().is_closed():
                 finish(arrived)
 
 

@@ -17,6 +17,8 @@ import math
 import time
 from typing import Any
 
+from pyloop._pyloop import LoopCore
+
 logger = logging.getLogger("pyloop.timers")
 
 # The longest time, in seconds, that a lock may take to answer; shorter for intervals of less than twice that.
@@ -28,15 +30,21 @@ LEAD = 0.75
 KEPT_ONCE = 60.0
 
 
-def next_tick(interval: float, after: int | None, delay: float = 0.0) -> tuple[int, float]:
+def wall_clock(loop: asyncio.AbstractEventLoop) -> float:
+    """What ticks are counted from, in seconds; a virtual clock is all the time that there is."""
+    return loop.time() if isinstance(loop, LoopCore) and loop.clock is not None else time.time()
+
+
+def next_tick(wall: float, interval: float, after: int | None, delay: float) -> tuple[int, float]:
     """The number of the next common tick, and the seconds until then.
 
     Args:
+        wall: What `wall_clock()` says.
         interval: Seconds between two ticks.
         after: The number of the last tick; it does not come again, whatever the wall clock says.
         delay: Seconds that have to pass before.
     """
-    wall = time.time() + delay
+    wall += delay
     number = math.floor(wall / interval) + 1
     if after is not None:
         number = max(number, after + 1)
@@ -52,9 +60,10 @@ def ends_early(lock: Any, interval: float) -> bool:
 async def acquire(lock: Any, patience: float) -> bool:
     """Tries to get a lock; False if another has it.
 
-    Understands `acquire(blocking=False)`, as redis-py has it, `acquire()` alone, each also where it answers at once and
-    not by a coroutine, and asynchronous context managers, whose `__aenter__` returns False for a lock that another has.
-    Where trying cannot be told from waiting, waiting too long means that another has it.
+    Understands `acquire(blocking=False)`, as redis-py has it, whose answer counts as it would in an `if`; `acquire()`
+    alone, which may also answer None when it has the lock; each also where it answers at once and not by a coroutine;
+    and asynchronous context managers, whose `__aenter__` returns False for a lock that another has. Where trying cannot
+    be told from waiting, waiting too long means that another has it.
 
     Raises:
         TimeoutError: if a lock that was asked not to wait does not answer.
@@ -64,10 +73,11 @@ async def acquire(lock: Any, patience: float) -> bool:
     if entering is None and not hasattr(type(lock), "__aenter__"):
         raise TypeError(f"a lock has acquire() and release(), or is an asynchronous context manager, not {lock!r}")
     if entering is not None and "blocking" in _parameters(entering):
-        return await _answer(entering(blocking=False), patience) is not False
+        return bool(await _answer(entering(blocking=False), patience))
     attempt = type(lock).__aenter__(lock) if entering is None else entering()
     try:
-        return await _answer(attempt, patience) is not False
+        answer = await _answer(attempt, patience)
+        return answer is not False if entering is None else answer is None or bool(answer)
     except asyncio.TimeoutError:
         logger.info("%r was not to be had within %s s", lock, patience)
         return False
@@ -102,9 +112,9 @@ async def release(lock: Any) -> None:
     """Gives a lock back."""
     leaving = getattr(lock, "release", None)
     try:
-        outcome = type(lock).__aexit__(lock, None, None, None) if leaving is None else leaving()
-        if inspect.isawaitable(outcome):
-            await outcome
+        await _answer(type(lock).__aexit__(lock, None, None, None) if leaving is None else leaving(), MOST_PATIENCE)
+    except asyncio.TimeoutError:
+        logger.warning("%r was not released within %s s", lock, MOST_PATIENCE)
     except Exception:  # It has expired, or its connection is gone: both have given it back
         logger.debug("%r could not be released", lock, exc_info=True)
 

@@ -40,7 +40,8 @@ class TimerManager:
             lost.
 
     Raises:
-        InvalidRegistration: for a tolerance that is negative or NaN, or a buffer of less than one place.
+        InvalidRegistration: for a tolerance that is negative or NaN, a buffer of less than one place, or a name with
+            lone surrogates.
         OSError: if the system refuses the driver's thread.
     """
 
@@ -54,6 +55,8 @@ class TimerManager:
         if command_buffer_size < 1 or event_buffer_size < 1:
             raise InvalidRegistration("a buffer must have at least one place")
         tolerance = to_seconds(heartbeat_interval, "heartbeat_interval", positive=False)
+        if isinstance(name, str):
+            _check_text(name)
         self._name = name
         self._native = ManagerHandle(name, tolerance, command_buffer_size, event_buffer_size)
 
@@ -85,7 +88,7 @@ class TimerManager:
 
         Raises:
             ManagerClosed: if the manager is closed.
-            InvalidRegistration: for an empty name, a negative or NaN duration.
+            InvalidRegistration: for a name that is empty or has lone surrogates, a negative or NaN duration.
         """
         seconds = _checked(name, duration)
         await self._send(lambda: self._native.try_set(name, seconds))
@@ -105,7 +108,7 @@ class TimerManager:
 
         Raises:
             ManagerClosed: if the manager is closed.
-            InvalidRegistration: for an empty name.
+            InvalidRegistration: for a name that is empty or has lone surrogates.
         """
         _checked(name, 0)
         await self._send(lambda: self._native.try_cancel(name))
@@ -234,4 +237,14 @@ class TimerManager:
 def _checked(name: str, duration: Seconds) -> float:
     if not isinstance(name, str) or not name:
         raise InvalidRegistration(f"the name of a timer must be text and not empty, not {name!r}")
+    _check_text(name)
     return to_seconds(duration, "duration", positive=False)
+
+
+def _check_text(name: str) -> None:
+    if name.isascii():
+        return
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidRegistration(f"a name must be encodable: {error}") from None

@@ -109,6 +109,8 @@ class TimerScope(Turns):
 
         Raises what `register_timer()` raises.
         """
+        # None would stand for now.
+        to_seconds(due_time, "due_time", positive=False)
         self.register_timer(TimerRegistration(name, due_time, callback_data=callback_data, lock=lock))
 
     def register_periodic(
@@ -140,6 +142,8 @@ class TimerScope(Turns):
             NotAttached: if the scope is not attached.
             TimerExists: if the name is in use.
         """
+        if not isinstance(registration, TimerRegistration):
+            raise TypeError(f"a TimerRegistration was expected, not {registration!r}")
         loop = self._attached()
         if registration.name in self._timers:
             raise TimerExists(f"there is a timer {registration.name!r} already")
@@ -154,7 +158,12 @@ class TimerScope(Turns):
         timer = Timer(registration, schedule, contextvars.copy_context())
         self._align(timer, due)
         self._timers[registration.name] = timer
-        self._arm(timer)
+        try:
+            self._arm(timer)
+        except BaseException:
+            self._timers.pop(registration.name, None)
+            self._drop(timer)
+            raise
 
     def unregister_timer(self, name: str) -> None:
         """Cancels a timer: nothing of it is handed over any more.
@@ -190,7 +199,10 @@ class TimerScope(Turns):
                 self._call_off(timer)
 
     def resume(self, name: str | None = None) -> None:
-        """Lets a paused timer's time go on, or that of all. A timer with a lock goes on with the next common tick.
+        """Lets a paused timer's time go on, or that of all.
+
+        A timer with a lock goes on with the next common tick that is three quarters of an interval away, and whose lock
+        it has not had before.
 
         Raises:
             NotAttached: if the scope is not attached.
@@ -234,8 +246,7 @@ class TimerScope(Turns):
             raise RuntimeError("the firings of this scope go to its mailbox")
         while (loop := self._loop) is not None:
             if self._ready:
-                timer = self._ready.popleft()
-                timer.waiting = False
+                timer, _ = self._ready.popitem(last=False)
                 fired = self._take(timer)
                 self._arm(timer)
                 return fired

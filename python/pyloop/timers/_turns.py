@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import collections
 import contextvars
+import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from ._messages import TimerFired, TimerRegistration
 from ._schedule import Schedule
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
+    from collections.abc import Awaitable, Coroutine
 
     from ._messages import LockFactory
 
@@ -36,7 +37,6 @@ class Timer:
         "reserved",
         "schedule",
         "undelivered",
-        "waiting",
         "warned",
     )
 
@@ -48,11 +48,9 @@ class Timer:
         self.dead = False
         # Seconds until the next firing, of a paused timer; None of one that is not paused.
         self.remaining: float | None = None
-        # In the scope's ready queue.
-        self.waiting = False
         # The mailbox's coroutine runs: whatever happens to the timer meanwhile, its next turn begins after that.
         self.busy = False
-        # What waits for a lock or for room in a queue, and can still be called off.
+        # What waits for a lock or for room in a queue: a task that finds itself here no more was called off.
         self.undelivered: asyncio.Task[None] | None = None
         # Of a periodic timer with a lock: the number of the next common tick, and of the one whose lock we have.
         self.number: int | None = None
@@ -68,7 +66,6 @@ class Timer:
 
     def call_off(self) -> None:
         """Forgets the turn that has begun."""
-        self.waiting = False
         self.reserved = None
         if self.alarm is not None:
             self.alarm.cancel()
@@ -88,11 +85,11 @@ class Turns:
         self._mailbox = mailbox_of(mailbox)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._timers: dict[str, Timer] = {}
-        # Due timers for the iterator, and who waits for them.
-        self._ready: collections.deque[Timer] = collections.deque()
+        # Due timers for the iterator, in the order in which they became due, and who waits for them.
+        self._ready: collections.OrderedDict[Timer, None] = collections.OrderedDict()
         self._receivers: collections.deque[asyncio.Future[bool]] = collections.deque()
-        # Tasks that hold a lock until its tick is over, or run an owner's coroutine: referred to here alone.
-        self._tasks: set[asyncio.Task[None]] = set()
+        # Tasks that ask for locks or give them back, or run an owner's coroutine: referred to here alone.
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     def _attached(self) -> asyncio.AbstractEventLoop:
         if self._loop is None:
@@ -113,8 +110,7 @@ class Turns:
                 receiver.set_result(detached)
 
     def _call_off(self, timer: Timer) -> None:
-        if timer.waiting:
-            self._ready.remove(timer)
+        self._ready.pop(timer, None)
         timer.call_off()
 
     def _drop(self, timer: Timer) -> None:
@@ -130,10 +126,13 @@ class Turns:
         """Moves a timer with a lock to the next tick that all machines have in common, and that can be reserved."""
         if timer.registration.lock is None or timer.once:
             return
-        interval = timer.schedule.interval
+        loop, interval = self._attached(), timer.schedule.interval
+        if math.inf in (interval, timer.schedule.next):
+            timer.schedule.move_to(math.inf)
+            return
         delay = max(delay, interval * _locks.LEAD)
-        timer.number, wait = _locks.next_tick(interval, timer.number, delay)
-        timer.schedule.move_to(self._attached().time() + wait)
+        timer.number, wait = _locks.next_tick(_locks.wall_clock(loop), interval, timer.number, delay)
+        timer.schedule.move_to(loop.time() + wait)
 
     def _arm(self, timer: Timer) -> None:
         """Waits for a timer's next turn, unless there is none."""
@@ -187,8 +186,7 @@ class Turns:
             self._look_again(timer)
 
     def _make_ready(self, timer: Timer) -> None:
-        timer.waiting = True
-        self._ready.append(timer)
+        self._ready[timer] = None
         self._wake_receivers()
 
     def _look_again(self, timer: Timer) -> None:
@@ -197,12 +195,15 @@ class Turns:
         timer.alarm = alarm_at(loop, loop.time() + pause, lambda: self._due(timer))
 
     def _begin(self, timer: Timer, work: Coroutine[Any, Any, None]) -> None:
-        timer.undelivered = self._keep(timer.context.run(self._attached().create_task, work))
+        task = self._run(timer, work)
+        # One that has begun eagerly has entered itself, and may have been called off or be through.
+        if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
+            timer.undelivered = task
 
-    def _keep(self, task: asyncio.Task[None]) -> asyncio.Task[None]:
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
+    def _run(self, timer: Timer, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        # The timer's own context may be entered at this moment, by the mailbox.
+        task = timer.context.copy().run(self._attached().create_task, work)
+        return _kept_in(self._tasks, task)
 
     def _deliver(self, timer: Timer) -> None:
         """Hands a due timer over to the mailbox, and waits for its next turn."""
@@ -222,38 +223,33 @@ class Turns:
         if rest is None:
             return
 
-        async def finish() -> None:
-            try:
-                await rest
-            except (SystemExit, KeyboardInterrupt):
-                raise
-            except Exception as error:  # noqa: BLE001 - as above
-                self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
-            finally:
-                # The coroutine is the owner's: pausing and unregistering leave it alone.
-                timer.busy = False
-                self._arm(timer)
-
         timer.busy = True
-        self._keep(timer.context.run(loop.create_task, finish()))
+        task = self._run(timer, rest if asyncio.iscoroutine(rest) else _awaited(rest))
+        task.add_done_callback(lambda task: self._finished(loop, timer, task))
+
+    def _finished(self, loop: asyncio.AbstractEventLoop, timer: Timer, task: asyncio.Task[Any]) -> None:
+        """The mailbox's coroutine is over. It is the owner's: pausing and unregistering leave it alone."""
+        timer.busy = False
+        self._arm(timer)
+        error = None if task.cancelled() else task.exception()
+        if error is not None and not isinstance(error, (SystemExit, KeyboardInterrupt)):
+            self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
 
     async def _put(self, timer: Timer, mailbox: QueueMailbox) -> None:
         """Waits for room in a queue. The tick is over, and late, when there was."""
+        task = timer.undelivered = asyncio.current_task()
         loop, fired = self._attached(), self._message(timer)
         try:
             await mailbox.put(fired)
-        except asyncio.CancelledError:
-            if is_called_off():
-                raise
-            self._report(loop, timer, "Exception in the mailbox of a timer scope", asyncio.CancelledError())
-        except Exception as error:  # noqa: BLE001 - reported; the timers go on
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - reported; the timers go on
             self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
         else:
             # It went in at the end of the wait, and nobody else has run since.
             object.__setattr__(fired, "fired_at", loop.time())
-        timer.undelivered = None
-        self._move_on(timer)
-        self._arm(timer)
+        if timer.undelivered is task:
+            timer.undelivered = None
+            self._move_on(timer)
+            self._arm(timer)
 
     # With a lock. A periodic timer asks for the lock of a tick one interval ahead, and must have it half an interval
     # ahead: a lock that ends with its holder could otherwise be had again by a machine that comes late, after the
@@ -279,31 +275,32 @@ class Turns:
             self._deliver(timer)
 
     async def _reserve(self, timer: Timer, factory: LockFactory) -> None:
+        task = timer.undelivered = asyncio.current_task()
         loop, interval, due = self._attached(), timer.schedule.interval, timer.schedule.next
         latest = due - interval / 2
         lock = await self._try_lock(loop, timer, factory, min(_locks.MOST_PATIENCE, latest - loop.time()))
-        timer.undelivered = None
         if lock is not None:
             self._keep_lock(loop, timer, lock, due + interval)
-            if loop.time() <= latest:
+        if timer.undelivered is task:
+            timer.undelivered = None
+            if lock is not None and loop.time() <= latest:
                 timer.reserved = timer.number
+
+    async def _run_once(self, timer: Timer, factory: LockFactory) -> None:
+        task = timer.undelivered = asyncio.current_task()
+        loop = self._attached()
+        lock = await self._try_lock(loop, timer, factory, _locks.MOST_PATIENCE)
+        if lock is not None:
+            self._keep_lock(loop, timer, lock, loop.time() + _locks.KEPT_ONCE)
+        if timer.undelivered is task:
+            timer.undelivered = None
+            self._settle(timer, lock is not None)
 
     def _keep_lock(self, loop: asyncio.AbstractEventLoop, timer: Timer, lock: Any, until: float) -> None:
         # By a timer and not by a task that sleeps: a program that ends before leaves it to the lock's own time-out.
+        # The scope may be gone by then.
         timer.kept = _locks.Kept(lock)
-        loop.call_at(until, self._give_back, loop, timer.kept)
-
-    def _give_back(self, loop: asyncio.AbstractEventLoop, kept: _locks.Kept) -> asyncio.Task[None]:
-        return self._keep(loop.create_task(kept.give_back()))
-
-    async def _run_once(self, timer: Timer, factory: LockFactory) -> None:
-        loop = self._attached()
-        lock = await self._try_lock(loop, timer, factory, _locks.MOST_PATIENCE)
-        # From here on nothing is called off.
-        timer.undelivered = None
-        if lock is not None:
-            self._keep_lock(loop, timer, lock, loop.time() + _locks.KEPT_ONCE)
-        self._settle(timer, lock is not None)
+        loop.call_at(until, _give_back, loop, timer.kept, self._tasks)
 
     async def _try_lock(
         self, loop: asyncio.AbstractEventLoop, timer: Timer, factory: LockFactory, patience: float
@@ -318,29 +315,39 @@ class Turns:
                 _locks.logger.warning("%r ends within an interval of timer %r: a tick may run twice", lock, name)
             if timer.kept is not None and timer.kept.is_same(lock):
                 # One lock for all ticks, and the last one is over, or was called off before it ran.
-                await asyncio.shield(self._give_back(loop, timer.kept))
+                await asyncio.shield(_give_back(loop, timer.kept, self._tasks))
             if await _locks.acquire(lock, patience):
                 return lock
-        except (SystemExit, KeyboardInterrupt):
-            raise
-        except asyncio.CancelledError as error:
-            if is_called_off():
-                raise
-            self._report(loop, timer, "The lock of a timer failed", error)
-        except Exception as error:  # noqa: BLE001 - the tick is left out, the timers go on
+        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the tick is left out, the timers go on
             self._report(loop, timer, "The lock of a timer failed", error)
         return None
 
     def _report(self, loop: asyncio.AbstractEventLoop, timer: Timer, message: str, error: BaseException) -> None:
+        if isinstance(error, asyncio.CancelledError) and is_cancelled():
+            return
         loop.call_exception_handler(
             {"message": message, "exception": error, "timer": timer.registration.name, "scope": self}
         )
 
 
-def is_called_off() -> bool:
-    """Whether a `CancelledError` in the running task is meant for it; if not, what it awaits has raised one.
+def _kept_in(tasks: set[asyncio.Task[Any]], task: asyncio.Task[Any]) -> asyncio.Task[Any]:
+    tasks.add(task)
+    task.add_done_callback(tasks.discard)
+    return task
+
+
+def _give_back(loop: asyncio.AbstractEventLoop, kept: _locks.Kept, tasks: set[asyncio.Task[Any]]) -> asyncio.Task[None]:
+    return _kept_in(tasks, loop.create_task(kept.give_back()))
+
+
+async def _awaited(rest: Awaitable[object]) -> None:
+    await rest
+
+
+def is_cancelled() -> bool:
+    """Whether a `CancelledError` is meant for the running task; if not, what it awaits has raised one by itself.
 
     Before 3.11 tasks do not tell: it is believed.
     """
     task: Any = asyncio.current_task()
-    return not hasattr(task, "cancelling") or task.cancelling() > 0
+    return task is not None and (not hasattr(task, "cancelling") or task.cancelling() > 0)

@@ -1,0 +1,475 @@
+"""The turns of a scope's timers: called off once begun, by eager tasks, within mailboxes, with all kinds of locks."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import contextvars
+import functools
+import math
+import sys
+import time
+import weakref
+from typing import Any
+
+import pyloop
+import pytest
+from pyloop.testing import VirtualClock
+from pyloop.timers import TimerFired, TimerRegistration, TimerScope, _locks
+from pyloop.timers._alarms import alarm_at
+
+from .support import Loop, LoopFactory, collect_until_dead, python, run, turns, until
+
+
+class Free:
+    """A lock that is always had."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+
+    async def acquire(self, blocking: bool = True) -> bool:
+        return True
+
+    async def release(self) -> None: ...
+
+
+def successive(numbers: list[int]) -> bool:
+    """Whether three firings followed each other. Ticks with a lock may be left out, but not every second one."""
+    return any(number + 1 in numbers and number + 2 in numbers for number in numbers)
+
+
+# Turns that have begun.
+
+
+def test_a_turn_that_was_called_off_does_not_come(loop: Loop) -> None:
+    async def main() -> None:
+        async with TimerScope("owner") as scope:
+            scope.register_one_shot("once", 0.01)
+            scope.register_periodic("tick", 0.1)
+            time.sleep(0.11)
+            # The driver tells of both in the first iteration, and their turns begin in the second.
+            for _ in range(6):
+                scope.pause()
+                scope.resume()
+                await asyncio.sleep(0)
+            names: list[str] = []
+            while names.count("tick") < 3:
+                fired = await scope.recv()
+                assert fired is not None
+                assert fired.fired_at >= fired.scheduled_at
+                names.append(fired.timer_name)
+        assert names.count("once") == 1
+
+    run(loop, main())
+
+
+def test_an_alarm_that_took_more_waits_than_one_can_be_cancelled() -> None:
+    class Manual(asyncio.SelectorEventLoop):
+        now = 0.0
+        asked = 0
+
+        def time(self) -> float:
+            self.asked += 1
+            return self.now
+
+    loop = Manual()
+    ran: list[int] = []
+    alarms = [alarm_at(loop, 0.001, functools.partial(ran.append, number)) for number in range(2)]
+    # The driver tells, the clock says that it is too early, and the driver is asked again.
+    asked = loop.asked
+    while loop.asked < asked + 50:
+        loop.run_until_complete(turns())
+    alarms[0].cancel()
+    loop.now = 0.5
+    for _ in range(100):
+        loop.run_until_complete(turns())
+        time.sleep(0.001)
+    loop.close()
+    assert ran == [1]
+
+
+def test_timers_become_due_and_end_in_any_order_alike(loop: Loop) -> None:
+    count = 8_000
+
+    async def main() -> None:
+        async with TimerScope("owner") as scope:
+            for number in range(count):
+                # The last one is due first.
+                scope.register_one_shot(str(number), 1.0 - number * 1e-4)
+            await until(lambda: len(scope._ready) == count)
+            before = time.process_time()
+            scope.pause()
+            took = time.process_time() - before
+        # Looking for each among all that are due takes some 0.4 s, and forgetting them 2 ms.
+        assert took < 0.1
+
+    run(loop, main())
+
+
+# Tasks that run at once, and calls within the mailbox.
+
+
+@pytest.mark.skipif(sys.version_info < (3, 12), reason="there are no eager tasks before 3.12")
+@pytest.mark.parametrize("kind", ["function", "coroutine", "suspended", "queue", "iterator"])
+def test_eager_tasks_lose_no_firing(loop: Loop, reports: list[dict[str, Any]], kind: str) -> None:
+    async def main() -> None:
+        asyncio.get_running_loop().set_task_factory(asyncio.eager_task_factory)  # type: ignore[attr-defined]
+        seen: list[tuple[str, int]] = []
+
+        def note(fired: TimerFired) -> None:
+            seen.append((fired.timer_name, fired.sequence))
+
+        async def noted(fired: TimerFired) -> None:
+            note(fired)
+            if kind == "suspended":
+                await asyncio.sleep(0)
+
+        queue: asyncio.Queue[TimerFired] = asyncio.Queue()
+        mailbox = {"function": note, "queue": queue, "iterator": None}.get(kind, noted)
+
+        async def receive() -> None:
+            while (fired := await (queue.get() if kind == "queue" else scope.recv())) is not None:
+                note(fired)
+
+        async with TimerScope("owner", mailbox) as scope:
+            receiver = asyncio.create_task(receive()) if kind in ("queue", "iterator") else None
+            scope.register_one_shot("once", 0.01, lock=Free)
+            scope.register_periodic("tick", 0.03, lock=Free)
+            await until(lambda: successive([number for name, number in seen if name == "tick"]))
+            await until(lambda: ("once", 0) in seen)
+        if receiver is not None:
+            receiver.cancel()
+            await asyncio.gather(receiver, return_exceptions=True)
+        assert len(seen) == len(set(seen))
+
+    run(loop, main())
+    assert reports == []
+
+
+@pytest.mark.parametrize("name", ["tick", None])
+def test_a_mailbox_may_resume_its_own_timer(loop: Loop, reports: list[dict[str, Any]], name: str | None) -> None:
+    async def main() -> None:
+        numbers: list[int] = []
+
+        def mailbox(fired: TimerFired) -> None:
+            numbers.append(fired.sequence)
+            scope.pause(name)
+            scope.resume(name)
+
+        async with TimerScope("owner", mailbox) as scope:
+            scope.register_periodic("tick", 0.03, lock=Free)
+            await until(lambda: successive(numbers))
+
+    run(loop, main())
+    assert reports == []
+
+
+def test_a_turn_has_the_context_of_the_registration(loop: Loop) -> None:
+    variable = contextvars.ContextVar("variable", default="unset")
+    seen: dict[str, str] = {}
+
+    class Lock(Free):
+        async def acquire(self, blocking: bool = True) -> bool:
+            seen[f"lock of {self.key}"] = variable.get()
+            return True
+
+    async def mailbox(fired: TimerFired) -> None:
+        seen[fired.timer_name] = variable.get()
+        variable.set("set by the mailbox")
+
+    async def main() -> None:
+        async with TimerScope("owner", mailbox) as scope:
+            for name in ("a", "b"):
+                variable.set(name)
+                scope.register_one_shot(name, 0.001, lock=Lock)
+            variable.set("later")
+            await until(lambda: len(seen) == 4)
+
+    run(loop, main())
+    assert seen == {"lock of a": "a", "a": "a", "lock of b": "b", "b": "b"}
+
+
+@pytest.mark.parametrize("once", [True, False])
+def test_a_lock_factory_may_call_off_its_own_timer(loop: Loop, reports: list[dict[str, Any]], once: bool) -> None:
+    async def main() -> None:
+        seen: list[int] = []
+        keys: list[str] = []
+
+        class Lock:
+            def __init__(self, key: str) -> None:
+                keys.append(key)
+                (scope.pause if len(keys) == 1 else scope.unregister_timer)("timer")
+
+            # No coroutine: nothing waits that could be cancelled.
+            def acquire(self, blocking: bool = True) -> bool:
+                return True
+
+            def release(self) -> None: ...
+
+        async with TimerScope("owner", lambda fired: seen.append(fired.sequence)) as scope:
+            scope.register_timer(TimerRegistration("timer", 0, None if once else 0.02, lock=Lock))
+            for count in (1, 2):
+                await until(lambda count=count: len(keys) == count)  # type: ignore[misc]
+                await asyncio.sleep(0.05)
+                assert seen == []
+                if count == 1:
+                    assert [info.paused for info in scope.list_timers()] == [True]
+                    scope.resume()
+            assert scope.list_timers() == []
+        assert len(keys) == 2
+
+    run(loop, main())
+    assert reports == []
+
+
+# Whoever cancels all tasks, or closes the loop.
+
+
+def cancel_others() -> None:
+    """Cancels all tasks but the running one, as frameworks do where they end."""
+    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+        task.cancel()
+
+
+def test_a_mailboxs_coroutine_that_is_cancelled_does_not_hold_up_its_timer(
+    loop: Loop, reports: list[dict[str, Any]]
+) -> None:
+    async def main() -> None:
+        seen: list[int] = []
+
+        async def noted(fired: TimerFired) -> None:
+            seen.append(fired.sequence)
+
+        def mailbox(fired: TimerFired) -> Any:
+            if fired.sequence == 1:
+                asyncio.get_running_loop().call_soon(sweep)  # Before the coroutine's first step.
+            return noted(fired)
+
+        def sweep() -> None:
+            for task in asyncio.all_tasks() - {this}:
+                task.cancel()
+
+        this = asyncio.current_task()
+        async with TimerScope("owner", mailbox) as scope:
+            scope.register_periodic("tick", 0.001)
+            await until(lambda: 3 in seen)
+        assert 1 not in seen
+
+    run(loop, main())
+    assert reports == []
+
+
+def test_a_wait_for_room_that_is_cancelled_is_over(loop: Loop, reports: list[dict[str, Any]]) -> None:
+    async def main() -> None:
+        mailbox: Any = asyncio.Queue(1)
+        async with TimerScope("owner", mailbox) as scope:
+            scope.register_periodic("tick", 0.001)
+            await until(lambda: mailbox._putters)
+            cancel_others()
+            await turns(3)
+            numbers = [(await mailbox.get()).sequence for _ in range(3)]
+        # What was being put when all was cancelled is lost, and nothing else.
+        assert numbers == [0, 2, 3]
+
+    run(loop, main())
+    assert reports == []
+
+
+def test_a_wait_for_a_lock_that_is_cancelled_leaves_out_one_turn(loop: Loop, reports: list[dict[str, Any]]) -> None:
+    asked: list[str] = []
+
+    class SlowAtFirst(Free):
+        async def acquire(self, blocking: bool = True) -> bool:
+            asked.append(self.key.partition("/")[0])
+            if asked.count(asked[-1]) == 1:
+                await asyncio.sleep(3600)
+            return True
+
+    async def main() -> None:
+        seen: list[str] = []
+        async with TimerScope("owner", lambda fired: seen.append(fired.timer_name)) as scope:
+            scope.register_one_shot("once", 0, lock=SlowAtFirst)
+            scope.register_periodic("tick", 0.1, lock=SlowAtFirst)
+            await until(lambda: {"once", "tick"} <= set(asked))
+            cancel_others()
+            await until(lambda: "tick" in seen)
+            assert [info.name for info in scope.list_timers()] == ["tick"]
+        assert "once" not in seen
+
+    run(loop, main())
+    assert reports == []
+
+
+def test_a_loop_that_is_closed_before_a_mailboxs_coroutine_has_ended_says_nothing_of_its_own(loop_name: str) -> None:
+    source = """
+import gc
+from pyloop.timers import TimerScope
+async def mailbox(fired):
+    await asyncio.sleep(100)
+async def main():
+    scope = TimerScope("owner", mailbox)
+    scope.attach()
+    scope.register_periodic("tick", 0.001)
+    await asyncio.sleep(0.02)
+loop = new_loop()
+loop.run_until_complete(main())
+loop.close()
+del loop
+gc.collect()
+print("ended")
+"""
+    result = python(loop_name, source)
+    assert (result.returncode, result.stdout) == (0, "ended\n"), result.stderr
+    # The coroutine is the owner's, and asyncio tells of it as of any other.
+    assert result.stderr.count("Task was destroyed but it is pending!") == 1
+    assert "Exception ignored" not in result.stderr
+
+
+def test_a_registration_that_fails_leaves_nothing(loop_factory: LoopFactory) -> None:
+    loop = loop_factory()
+    scope = TimerScope("owner")
+
+    async def left_attached() -> None:
+        scope.attach()
+
+    loop.run_until_complete(left_attached())
+    loop.close()
+    for _ in range(2):
+        with pytest.raises(RuntimeError, match="Event loop is closed"):
+            scope.register_one_shot("timer", 1)
+    assert scope.list_timers() == []
+
+
+# Locks.
+
+
+@pytest.mark.parametrize(
+    ("answer", "asked", "waited"),
+    [(True, True, True), (False, False, False), (1, True, True), (0, False, False), (None, False, True)],
+)
+def test_answers_of_locks(loop: Loop, answer: object, asked: bool, waited: bool) -> None:
+    class Asked:
+        async def acquire(self, blocking: bool = True) -> object:
+            assert not blocking
+            return answer
+
+    class Waited:
+        async def acquire(self) -> object:
+            return answer
+
+    class Entered:
+        async def __aenter__(self) -> object:
+            return answer
+
+    async def main() -> None:
+        assert await _locks.acquire(Asked(), 1.0) is asked
+        assert await _locks.acquire(Waited(), 1.0) is waited
+        # What a context manager enters with may be anything.
+        assert await _locks.acquire(Entered(), 1.0) is (answer is not False)
+
+    run(loop, main())
+
+
+def test_a_lock_that_cannot_be_given_back_is_given_up(
+    loop: Loop, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_locks, "MOST_PATIENCE", 0.02)
+
+    class Stuck(Free):
+        async def release(self) -> None:
+            await asyncio.sleep(3600)
+
+    async def main() -> None:
+        async with TimerScope("owner", lambda fired: None) as scope:
+            scope.register_periodic("tick", 0.02, lock=Stuck)
+            await until(lambda: len(warned()) >= 5)
+            # Those of the last ticks: a lock is kept for an interval, and given 0.02 s to be released.
+            await until(lambda: len(asyncio.all_tasks()) < 5)
+
+    def warned() -> list[str]:
+        return [record.getMessage() for record in caplog.records if record.name == "pyloop.timers"]
+
+    run(loop, main())
+    assert all("was not released within 0.02 s" in message for message in warned())
+
+
+def test_a_lock_that_is_kept_keeps_no_owner(loop: Loop) -> None:
+    class Owner: ...
+
+    async def main() -> weakref.ref[Owner]:
+        owner = Owner()
+        fired: list[object] = []
+        async with TimerScope(owner, lambda _: fired.append(1)) as scope:
+            # Its lock is kept for a minute.
+            scope.register_one_shot("once", 0, lock=Free)
+            await until(lambda: fired)
+        return weakref.ref(owner)
+
+    dead = loop.run_until_complete(main())
+    # The last firing has its handles still.
+    run(loop, turns(3))
+    collect_until_dead(dead)
+
+
+@pytest.mark.parametrize("times", [{"interval": math.inf}, {"interval": 0.01, "due_time": math.inf}])
+def test_a_timer_with_a_lock_may_be_due_never(loop: Loop, times: dict[str, Any]) -> None:
+    async def main() -> None:
+        async with TimerScope("owner") as scope:
+            scope.register_timer(TimerRegistration("never", lock=Free, **times))
+            for _ in range(2):
+                (info,) = scope.list_timers()
+                assert info.remaining == math.inf
+                scope.pause()
+                scope.resume()
+
+    run(loop, main())
+
+
+def test_a_first_tick_that_is_far_away_stays_far_away(loop: Loop) -> None:
+    async def main() -> None:
+        async with TimerScope("owner") as scope:
+            scope.register_periodic("tick", 10.0, due_time=3600.0, lock=Free)
+            scope.pause()
+            scope.resume()
+            (info,) = scope.list_timers()
+            assert 3580 < info.remaining < 3620
+
+    run(loop, main())
+
+
+def test_ticks_with_a_lock_go_by_a_virtual_clock() -> None:
+    keys: list[str] = []
+
+    class Lock(Free):
+        def __init__(self, key: str) -> None:
+            keys.append(key)
+
+    async def main() -> list[float]:
+        loop = asyncio.get_running_loop()
+        async with TimerScope("owner") as scope:
+            scope.register_periodic("tick", 60.0, lock=Lock)
+            times: list[float] = []
+            while len(times) < 5:
+                await scope.recv()
+                times.append(round(loop.time(), 6))
+            return times
+
+    with contextlib.closing(pyloop.PyLoop(clock=VirtualClock())) as loop:
+        assert loop.run_until_complete(main()) == [60.0, 120.0, 180.0, 240.0, 300.0]
+    assert keys[:5] == [f"tick/{number}" for number in range(1, 6)]
+
+
+# Arguments.
+
+
+def test_what_is_no_registration_is_refused(loop: Loop) -> None:
+    async def main() -> None:
+        scope: Any = TimerScope("owner")
+        async with scope:
+            with pytest.raises(TypeError, match="a TimerRegistration was expected, not 'tick'"):
+                scope.register_timer("tick")
+            with pytest.raises(TypeError, match="due_time must be a number of seconds or a timedelta, not None"):
+                scope.register_one_shot("once", None)
+            assert scope.list_timers() == []
+
+    run(loop, main())
