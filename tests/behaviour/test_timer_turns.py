@@ -225,9 +225,9 @@ def test_a_lock_factory_may_call_off_its_own_timer(loop: Loop, reports: list[dic
 # Whoever cancels all tasks, or closes the loop.
 
 
-def cancel_others() -> None:
-    """Cancels all tasks but the running one, as frameworks do where they end."""
-    for task in asyncio.all_tasks() - {asyncio.current_task()}:
+def cancel_all_but(tasks: set[asyncio.Task[Any]]) -> None:
+    """Cancels all tasks but those of the test, as frameworks do where they end."""
+    for task in asyncio.all_tasks() - tasks:
         task.cancel()
 
 
@@ -242,14 +242,10 @@ def test_a_mailboxs_coroutine_that_is_cancelled_does_not_hold_up_its_timer(
 
         def mailbox(fired: TimerFired) -> Any:
             if fired.sequence == 1:
-                asyncio.get_running_loop().call_soon(sweep)  # Before the coroutine's first step.
+                asyncio.get_running_loop().call_soon(cancel_all_but, ours)  # Before the coroutine's first step.
             return noted(fired)
 
-        def sweep() -> None:
-            for task in asyncio.all_tasks() - {this}:
-                task.cancel()
-
-        this = asyncio.current_task()
+        ours = asyncio.all_tasks()
         async with TimerScope("owner", mailbox) as scope:
             scope.register_periodic("tick", 0.001)
             await until(lambda: 3 in seen)
@@ -261,11 +257,12 @@ def test_a_mailboxs_coroutine_that_is_cancelled_does_not_hold_up_its_timer(
 
 def test_a_wait_for_room_that_is_cancelled_is_over(loop: Loop, reports: list[dict[str, Any]]) -> None:
     async def main() -> None:
+        ours = asyncio.all_tasks()
         mailbox: Any = asyncio.Queue(1)
         async with TimerScope("owner", mailbox) as scope:
             scope.register_periodic("tick", 0.001)
             await until(lambda: mailbox._putters)
-            cancel_others()
+            cancel_all_but(ours)
             await turns(3)
             numbers = [(await mailbox.get()).sequence for _ in range(3)]
         # What was being put when all was cancelled is lost, and nothing else.
@@ -287,11 +284,12 @@ def test_a_wait_for_a_lock_that_is_cancelled_leaves_out_one_turn(loop: Loop, rep
 
     async def main() -> None:
         seen: list[str] = []
+        ours = asyncio.all_tasks()
         async with TimerScope("owner", lambda fired: seen.append(fired.timer_name)) as scope:
             scope.register_one_shot("once", 0, lock=SlowAtFirst)
             scope.register_periodic("tick", 0.1, lock=SlowAtFirst)
             await until(lambda: {"once", "tick"} <= set(asked))
-            cancel_others()
+            cancel_all_but(ours)
             await until(lambda: "tick" in seen)
             assert [info.name for info in scope.list_timers()] == ["tick"]
         assert "once" not in seen

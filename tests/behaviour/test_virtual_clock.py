@@ -583,7 +583,10 @@ def test_conversation_within_the_process_takes_no_time(virtual: pyloop.PyLoop) -
                 await asyncio.sleep(10)
                 writer.write(line.upper())
             writer.close()
+            await writer.wait_closed()
+            served.set()
 
+        served = asyncio.Event()
         server = await asyncio.start_server(serve, "127.0.0.1", 0)
         reader, writer = await asyncio.open_connection(*server.sockets[0].getsockname()[:2])
         for _ in range(5):
@@ -592,6 +595,8 @@ def test_conversation_within_the_process_takes_no_time(virtual: pyloop.PyLoop) -
         took = virtual.time()
         writer.close()
         await writer.wait_closed()
+        # Until 3.11 the server's own `wait_closed()` does not wait for its connections.
+        await served.wait()
         server.close()
         await server.wait_closed()
         return took
