@@ -278,7 +278,9 @@ class Turns:
         task = timer.undelivered = asyncio.current_task()
         loop, interval, due = self._attached(), timer.schedule.interval, timer.schedule.next
         latest = due - interval / 2
-        lock = await self._try_lock(loop, timer, factory, min(_locks.MOST_PATIENCE, latest - loop.time()))
+        patience = min(_locks.MOST_PATIENCE, latest - loop.time())
+        # Too late to ask already: that is not the lock's fault.
+        lock = await self._try_lock(loop, timer, factory, patience) if patience > 0 else None
         if lock is not None:
             self._keep_lock(loop, timer, lock, due + interval)
         if timer.undelivered is task:
