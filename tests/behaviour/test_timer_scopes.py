@@ -120,7 +120,8 @@ def test_an_unread_queue_does_not_grow_for_ever(loop: Loop, monkeypatch: pytest.
         mailbox: asyncio.Queue[TimerFired] = asyncio.Queue()
         async with TimerScope("owner", mailbox) as scope:
             scope.register_periodic("tick", 0.0005)
-            await asyncio.sleep(0.05)
+            await until(lambda: mailbox.qsize() == 10)
+            await asyncio.sleep(0.02)
             assert mailbox.qsize() == 10
             for _ in range(15):
                 await mailbox.get()
