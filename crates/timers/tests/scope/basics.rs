@@ -1,41 +1,12 @@
-//! Scopes against real time: waiting for conditions, with a bound.
-#![cfg(not(loom))]
-#![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
+//! Registering, firing, and ending.
 
-use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use timers::{MissedTickBehavior, TimerError, TimerRegistration, TimerScope, clock};
+use timers::{TimerError, TimerRegistration, TimerScope, clock};
 
-const BOUND: Duration = Duration::from_secs(60);
-const HOUR: Duration = Duration::from_secs(3600);
-const MILLISECOND: Duration = Duration::from_millis(1);
-
-fn run<F: Future<Output = ()>>(test: F) {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
-    runtime.block_on(async {
-        tokio::time::timeout(BOUND, test)
-            .await
-            .expect("the test ends in time");
-    });
-}
-
-fn attached() -> TimerScope<&'static str, u32> {
-    let scope = TimerScope::new("owner");
-    scope.attach();
-    scope
-}
-
-/// Waits until what is due by now is known to be: the driver serves timers in the order of their deadlines.
-async fn driver_has_passed() {
-    timers::sleep(MILLISECOND).await;
-}
+use super::{HOUR, MILLISECOND, attached, driver_has_passed, run};
 
 #[test]
 fn one_shot_fires_once_with_all_it_was_registered_with() {
@@ -150,20 +121,6 @@ fn nothing_arrives_after_unregistering_cancelling_or_detaching() {
 }
 
 #[test]
-fn receiver_that_waits_is_told_of_the_detachment() {
-    run(async {
-        let scope = Arc::new(attached());
-        let receiver = {
-            let scope = Arc::clone(&scope);
-            tokio::spawn(async move { scope.recv().await })
-        };
-        tokio::task::yield_now().await;
-        scope.detach();
-        assert_eq!(receiver.await.unwrap(), None);
-    });
-}
-
-#[test]
 fn dropped_scope_leaves_no_timer() {
     let scope = attached();
     for index in 0..1000 {
@@ -201,78 +158,6 @@ fn unregistered_timer_lets_go_of_its_data_at_once() {
     assert_eq!(dropped.load(Ordering::Relaxed), 1);
     scope.detach();
     assert_eq!(dropped.load(Ordering::Relaxed), 2);
-}
-
-#[test]
-fn paused_timer_keeps_its_remaining_time() {
-    run(async {
-        let scope = attached();
-        scope.register_periodic("a", 200 * MILLISECOND, 0).unwrap();
-        scope.pause("a").unwrap();
-        let info = &scope.list_timers()[0];
-        assert!(info.paused);
-        let remaining = info.remaining;
-        assert!(remaining <= 200 * MILLISECOND && remaining > 100 * MILLISECOND);
-        driver_has_passed().await;
-        scope.pause("a").unwrap();
-        assert_eq!(scope.list_timers()[0].remaining, remaining);
-        let before = clock::now();
-        scope.resume("a").unwrap();
-        scope.resume("a").unwrap();
-        let fired = scope.recv().await.unwrap();
-        let waited = Duration::from_nanos(fired.scheduled_at - before);
-        assert!(waited >= remaining, "{waited:?} of {remaining:?}");
-        assert!(waited < remaining + 50 * MILLISECOND);
-    });
-}
-
-#[test]
-fn paused_timer_does_not_fire_even_if_it_was_due() {
-    run(async {
-        let scope = attached();
-        scope.register_one_shot("due", Duration::ZERO, 1).unwrap();
-        scope.register_one_shot("soon", MILLISECOND / 2, 2).unwrap();
-        scope.pause_all().unwrap();
-        driver_has_passed().await;
-        assert!(scope.try_recv().unwrap().is_none());
-        scope.resume_all().unwrap();
-        assert_eq!(scope.recv().await.unwrap().callback_data, 1);
-        assert_eq!(scope.recv().await.unwrap().callback_data, 2);
-    });
-}
-
-/// What a slow owner receives of a timer of 10 ms after it slept through 55 ms: the sequence numbers until it has caught up.
-async fn received_by_a_slow_owner(missed: MissedTickBehavior) -> Vec<u64> {
-    let scope = attached();
-    let tick = TimerRegistration::periodic("tick", 10 * MILLISECOND, 0)
-        .first(Duration::ZERO)
-        .missed(missed);
-    scope.register_timer(tick).unwrap();
-    let first = scope.recv().await.unwrap();
-    timers::sleep_until(first.scheduled_at + 65_000_000).await;
-    let mut sequences = Vec::new();
-    loop {
-        let fired = scope.recv().await.unwrap();
-        sequences.push(fired.sequence);
-        if fired.fired_at - fired.scheduled_at < 5_000_000 && fired.sequence > 0 {
-            return sequences;
-        }
-    }
-}
-
-#[test]
-fn slow_owner_gets_what_its_behavior_says() {
-    run(async {
-        let burst = received_by_a_slow_owner(MissedTickBehavior::Burst).await;
-        assert!(
-            burst.len() >= 7 && burst.iter().copied().eq(1..=burst.len() as u64),
-            "{burst:?}"
-        );
-        let skip = received_by_a_slow_owner(MissedTickBehavior::Skip).await;
-        assert!(skip[0] == 1 && skip[1] >= 7, "{skip:?}");
-        let delay = received_by_a_slow_owner(MissedTickBehavior::Delay).await;
-        assert_eq!(delay[..2], [1, 2], "{delay:?}");
-    });
 }
 
 /// Threads register, unregister, pause and detach while another receives: what is received is registered.

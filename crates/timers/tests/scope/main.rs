@@ -1,0 +1,40 @@
+//! Scopes against real time: waiting for conditions, with a bound.
+#![cfg(not(loom))]
+#![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
+
+mod basics;
+mod pausing;
+mod receiving;
+
+use std::future::Future;
+use std::time::Duration;
+
+use timers::TimerScope;
+
+const BOUND: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(3600);
+const MILLISECOND: Duration = Duration::from_millis(1);
+
+fn run<F: Future<Output = ()>>(test: F) {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async {
+        tokio::time::timeout(BOUND, test)
+            .await
+            .expect("the test ends in time");
+    });
+}
+
+fn attached() -> TimerScope<&'static str, u32> {
+    let scope = TimerScope::new("owner");
+    scope.attach();
+    scope
+}
+
+/// Waits until what is due by now is known to be: the driver serves timers in the order of their deadlines.
+async fn driver_has_passed() {
+    timers::sleep(MILLISECOND).await;
+}
