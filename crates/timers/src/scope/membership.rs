@@ -4,7 +4,7 @@ use std::pin::pin;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task;
 
@@ -135,9 +135,10 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         if turns.contains(&registration.name) {
             return Err(TimerError::TimerExists(registration.name));
         }
-        turns.add(registration.name.into(), plan, data, now, self.ring())?;
-        self.tell(&state);
-        Ok(())
+        let added = turns.add(registration.name.into(), plan, data, now, self.ring());
+        self.tell(state);
+        // What was refused is dropped here, with the state unlocked.
+        added.map_err(|(error, _refused)| error.into())
     }
 
     /// Cancels a timer: nothing of it is received any more.
@@ -167,7 +168,7 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
     pub fn resume(&self, name: &str) -> Result<(), TimerError> {
         let mut state = self.shared.state.lock();
         let found = state.attached()?.resume(name, clock::now(), self.ring())?;
-        self.tell(&state);
+        self.tell(state);
         found.then_some(()).ok_or_else(|| not_found(name))
     }
 
@@ -196,7 +197,7 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         for name in turns.names() {
             turns.resume(&name, now, self.ring())?;
         }
-        self.tell(&state);
+        self.tell(state);
         Ok(())
     }
 
@@ -270,21 +271,20 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         let member = turns.get_mut(&name).expect("what is ready is registered");
         let (scheduled_at, sequence) = (member.plan.next(), member.plan.sequence());
         let data = Arc::clone(&member.data);
-        let ended = match &mut member.plan {
-            Plan::Once(_) => turns.remove(&name),
+        let (ended, begun) = match &mut member.plan {
+            Plan::Once(_) => (turns.remove(&name), Ok(())),
             Plan::Every(schedule) => {
                 // Due, as it was in the ready queue.
                 let _tick = schedule.take(now);
-                if let Err(error) = turns.begin(&name, now, self.ring()) {
-                    // Only if a fork has taken the driver away and the system refuses another.
-                    tracing::error!(%error, timer = &*name, "the timer is not attended");
-                }
-                None
+                (None, turns.begin(&name, now, self.ring()))
             }
         };
-        self.tell(&state);
-        drop(state);
+        self.tell(state);
         drop(ended);
+        if let Err(error) = begun {
+            // Only if a fork has taken the driver away and the system refuses another.
+            tracing::error!(%error, timer = &*name, "the timer is not attended");
+        }
         Ok(Some(TimerFired {
             owner: self.owner.clone(),
             timer_name: name,
@@ -300,9 +300,11 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         shared
     }
 
-    /// Tells a receiver if something is due.
-    fn tell(&self, state: &State<D>) {
-        if matches!(state, State::Attached(turns) if turns.has_ready()) {
+    /// Unlocks the state, and tells a receiver if something is due: its waker may call into the scope.
+    fn tell(&self, state: MutexGuard<'_, State<D>>) {
+        let due = matches!(&*state, State::Attached(turns) if turns.has_ready());
+        drop(state);
+        if due {
             self.shared.arrivals.notify_one();
         }
     }

@@ -92,7 +92,8 @@ impl<D> Turns<D> {
         self.members.len()
     }
 
-    /// Adds a timer whose name is not in use. On an error nothing is added.
+    /// Adds a timer whose name is not in use. On an error nothing is added, and the caller drops what was refused with the
+    /// state unlocked.
     pub(super) fn add(
         &mut self,
         name: Arc<str>,
@@ -100,7 +101,7 @@ impl<D> Turns<D> {
         data: Arc<D>,
         now: Deadline,
         scope: Weak<dyn Ring>,
-    ) -> io::Result<()> {
+    ) -> Result<(), (io::Error, Option<Member<D>>)> {
         let member = Member {
             plan,
             data,
@@ -108,11 +109,8 @@ impl<D> Turns<D> {
             waits: Waits::Owner,
         };
         self.members.insert(Arc::clone(&name), member);
-        let begun = self.begin(&name, now, scope);
-        if begun.is_err() {
-            drop(self.remove(&name));
-        }
-        begun
+        self.begin(&name, now, scope)
+            .map_err(|error| (error, self.remove(&name)))
     }
 
     /// Takes a timer out of everything; the caller drops what it held with the state unlocked.

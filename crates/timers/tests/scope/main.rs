@@ -7,6 +7,7 @@ mod pausing;
 mod receiving;
 
 use std::future::Future;
+use std::sync::mpsc;
 use std::time::Duration;
 
 use timers::TimerScope;
@@ -26,6 +27,18 @@ fn run<F: Future<Output = ()>>(test: F) {
             .await
             .expect("the test ends in time");
     });
+}
+
+/// Runs a test that would not return if a lock were held.
+fn returns(test: impl FnOnce() + Send + 'static) {
+    let (done, returned) = mpsc::channel();
+    let thread = std::thread::spawn(move || {
+        test();
+        let _ = done.send(()); // The test may have given up.
+    });
+    let outcome = returned.recv_timeout(BOUND);
+    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "it hangs");
+    thread.join().expect("the test passes");
 }
 
 fn attached() -> TimerScope<&'static str, u32> {

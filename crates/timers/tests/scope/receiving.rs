@@ -1,11 +1,15 @@
 //! Who waits for firings, and what the slow get.
 
+use std::future::Future;
+use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::{Context, Wake, Waker};
 use std::time::Duration;
 
-use timers::{MissedTickBehavior, TimerRegistration};
+use timers::{MissedTickBehavior, TimerRegistration, TimerScope};
 
-use super::{MILLISECOND, attached, run};
+use super::{MILLISECOND, attached, returns, run};
 
 #[test]
 fn receiver_that_waits_is_told_of_the_detachment() {
@@ -18,6 +22,61 @@ fn receiver_that_waits_is_told_of_the_detachment() {
         tokio::task::yield_now().await;
         scope.detach();
         assert_eq!(receiver.await.unwrap(), None);
+    });
+}
+
+/// Looks at the scope when it is woken, as an executor may that runs tasks where they are woken.
+struct Looks {
+    scope: Arc<TimerScope<&'static str, u32>>,
+    woken: AtomicUsize,
+}
+
+impl Wake for Looks {
+    fn wake(self: Arc<Self>) {
+        let _ = self.scope.len();
+        self.woken.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+#[test]
+fn receiver_is_woken_with_the_scope_unlocked() {
+    returns(|| {
+        let scope = Arc::new(attached());
+        let looks = Arc::new(Looks {
+            scope: Arc::clone(&scope),
+            woken: AtomicUsize::new(0),
+        });
+        let waker = Waker::from(Arc::clone(&looks));
+        let mut context = Context::from_waker(&waker);
+        let register = |name| scope.register_one_shot(name, Duration::ZERO, 0).unwrap();
+        let woken = || looks.woken.load(Ordering::Relaxed);
+
+        let mut receiver = pin!(scope.recv());
+        assert!(receiver.as_mut().poll(&mut context).is_pending());
+        register("a");
+        assert_eq!(woken(), 1);
+        assert!(receiver.poll(&mut context).is_ready());
+
+        register("a");
+        scope.pause("a").unwrap();
+        let mut receiver = pin!(scope.recv());
+        assert!(receiver.as_mut().poll(&mut context).is_pending());
+        scope.resume("a").unwrap();
+        assert_eq!(woken(), 2);
+        assert!(receiver.poll(&mut context).is_ready());
+
+        register("a");
+        register("b");
+        scope.pause_all().unwrap();
+        let (mut receiver, mut other) = (pin!(scope.recv()), pin!(scope.recv()));
+        assert!(receiver.as_mut().poll(&mut context).is_pending());
+        assert!(other.as_mut().poll(&mut context).is_pending());
+        scope.resume_all().unwrap();
+        assert_eq!(woken(), 3);
+        // Who receives tells the next.
+        assert!(receiver.poll(&mut context).is_ready());
+        assert_eq!(woken(), 4);
+        assert!(other.poll(&mut context).is_ready());
     });
 }
 
