@@ -178,11 +178,7 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
     /// [`TimerError::NotAttached`].
     pub fn pause_all(&self) -> Result<(), TimerError> {
         let mut state = self.shared.state.lock();
-        let turns = state.attached()?;
-        let now = clock::now();
-        for name in turns.names() {
-            turns.pause(&name, now);
-        }
+        state.attached()?.pause_all(clock::now());
         Ok(())
     }
 

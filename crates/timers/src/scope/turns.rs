@@ -3,7 +3,7 @@
 //! Each time that a timer is put into the wheel or the ready queue is a *turn* with a number of its own. What the driver brings
 //! counts only if the timer is still in that turn.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -52,11 +52,36 @@ pub(super) struct Member<D> {
     waits: Waits,
 }
 
+impl<D> Member<D> {
+    /// Takes what the driver or the ready queue holds for the timer.
+    fn end_turn(&self, ready: &mut Ready) {
+        match &self.waits {
+            Waits::Deadline(alarm) => {
+                driver::disarm(alarm);
+            }
+            Waits::Owner(place) => {
+                ready.remove(place);
+            }
+            Waits::Resume(_) => {}
+        }
+    }
+
+    fn pause(&mut self, ready: &mut Ready, now: Deadline) {
+        if !matches!(self.waits, Waits::Resume(_)) {
+            self.end_turn(ready);
+            self.waits = Waits::Resume(self.plan.next().saturating_sub(now));
+        }
+    }
+}
+
+/// Due timers by their places: a number that each draws when it becomes due. A tree, since any of them may leave.
+type Ready = BTreeMap<u64, Arc<str>>;
+
 /// What a timer waits for.
 enum Waits {
     Deadline(Arc<dyn Timer>),
-    /// To be received.
-    Owner,
+    /// To be received, in this place of the ready queue.
+    Owner(u64),
     /// To be resumed, with so many nanoseconds remaining.
     Resume(u64),
 }
@@ -64,9 +89,9 @@ enum Waits {
 /// The state of an attached scope.
 pub(super) struct Turns<D> {
     members: HashMap<Arc<str>, Member<D>>,
-    /// Due timers, with their turns, in the order in which they became due. All are valid.
-    ready: VecDeque<(Arc<str>, u64)>,
-    /// The number of the next turn.
+    /// The ready queue.
+    ready: Ready,
+    /// The number of the next turn, or place.
     next: u64,
 }
 
@@ -75,7 +100,7 @@ impl<D> Turns<D> {
     pub(super) fn new(next: u64) -> Self {
         Self {
             members: HashMap::new(),
-            ready: VecDeque::new(),
+            ready: Ready::new(),
             next,
         }
     }
@@ -106,7 +131,7 @@ impl<D> Turns<D> {
             plan,
             data,
             turn: 0,
-            waits: Waits::Owner,
+            waits: Waits::Resume(0),
         };
         self.members.insert(Arc::clone(&name), member);
         self.begin(&name, now, scope)
@@ -116,7 +141,7 @@ impl<D> Turns<D> {
     /// Takes a timer out of everything; the caller drops what it held with the state unlocked.
     pub(super) fn remove(&mut self, name: &str) -> Option<Member<D>> {
         let member = self.members.remove(name)?;
-        self.end_turn(&member);
+        member.end_turn(&mut self.ready);
         Some(member)
     }
 
@@ -147,8 +172,8 @@ impl<D> Turns<D> {
         member.turn = number;
         let deadline = member.plan.next();
         if deadline <= now {
-            member.waits = Waits::Owner;
-            self.ready.push_back((Arc::clone(name), number));
+            member.waits = Waits::Owner(number);
+            self.ready.insert(number, Arc::clone(name));
             return Ok(());
         }
         let alarm: Arc<dyn Timer> = Arc::new(Turn {
@@ -166,8 +191,9 @@ impl<D> Turns<D> {
     pub(super) fn is_due(&mut self, name: &Arc<str>, turn: u64) -> bool {
         match self.members.get_mut(name) {
             Some(member) if member.turn == turn && matches!(member.waits, Waits::Deadline(_)) => {
-                member.waits = Waits::Owner;
-                self.ready.push_back((Arc::clone(name), turn));
+                member.waits = Waits::Owner(self.next);
+                self.ready.insert(self.next, Arc::clone(name));
+                self.next += 1;
                 true
             }
             _ => false,
@@ -176,7 +202,7 @@ impl<D> Turns<D> {
 
     /// The timer that has been due longest.
     pub(super) fn pop_ready(&mut self) -> Option<Arc<str>> {
-        self.ready.pop_front().map(|(name, _)| name)
+        self.ready.pop_first().map(|(_, name)| name)
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -193,15 +219,17 @@ impl<D> Turns<D> {
 
     /// Stops a timer's time; false if there is none of this name. Once more changes nothing.
     pub(super) fn pause(&mut self, name: &str, now: Deadline) -> bool {
-        let Some(mut member) = self.members.remove(name) else {
-            return false;
-        };
-        if !matches!(member.waits, Waits::Resume(_)) {
-            self.end_turn(&member);
-            member.waits = Waits::Resume(member.plan.next().saturating_sub(now));
+        let found = self.members.get_mut(name);
+        found
+            .map(|member| member.pause(&mut self.ready, now))
+            .is_some()
+    }
+
+    /// Stops the time of all timers.
+    pub(super) fn pause_all(&mut self, now: Deadline) {
+        for member in self.members.values_mut() {
+            member.pause(&mut self.ready, now);
         }
-        self.members.insert(name.into(), member);
-        true
     }
 
     /// Lets a timer's time go on; does nothing to one that is not paused. False if there is none of this name.
@@ -242,17 +270,5 @@ impl<D> Turns<D> {
         let mut infos: Vec<_> = self.members.iter().map(info).collect();
         infos.sort_by(|left, right| left.name.cmp(&right.name));
         infos
-    }
-
-    /// Takes what the driver or the ready queue holds for a timer.
-    fn end_turn(&mut self, member: &Member<D>) {
-        match &member.waits {
-            Waits::Deadline(alarm) => {
-                driver::disarm(alarm);
-            }
-            // No more of these than timers: the queue is as long at most.
-            Waits::Owner => self.ready.retain(|&(_, turn)| turn != member.turn),
-            Waits::Resume(_) => {}
-        }
     }
 }

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
 mod basics;
+mod many;
 mod pausing;
 mod receiving;
 
