@@ -82,7 +82,10 @@ impl Interval {
         self.schedule.next_deadline()
     }
 
-    /// Has the next tick come one period from now, and the later ones from there.
+    /// Has the next tick come one period from now, and the later ones from there; also for a task that waits already.
+    ///
+    /// # Panics
+    /// As [`Sleep::reset`].
     pub fn reset(&mut self) {
         let next = clock::now().saturating_add(nanoseconds(self.period()));
         self.schedule.move_to(next);

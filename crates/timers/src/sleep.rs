@@ -44,10 +44,21 @@ impl Sleep {
         self.deadline
     }
 
-    /// Waits for another deadline instead.
+    /// Waits for another deadline instead. A task that waits already is woken at that one, whoever calls this.
+    ///
+    /// # Panics
+    /// If a task waits, and the driver is not running and the system refuses to start it.
     pub fn reset(&mut self, deadline: Deadline) {
+        // Gone if the alarm goes off just now: the task is woken, and polls.
+        let waiting = self
+            .alarm
+            .as_ref()
+            .and_then(|alarm| alarm.waker.lock().take());
         self.disarm();
         self.deadline = deadline;
+        if let Some(waker) = waiting {
+            self.arm(waker);
+        }
     }
 
     fn disarm(&mut self) {
@@ -57,11 +68,11 @@ impl Sleep {
         }
     }
 
-    fn arm(&mut self, waker: &Waker) {
+    fn arm(&mut self, waker: Waker) {
         let alarm = Arc::new(Wake {
             node: Node::new(),
             deadline: self.deadline,
-            waker: Mutex::new(Some(waker.clone())),
+            waker: Mutex::new(Some(waker)),
         });
         self.alarm = Some(Arc::clone(&alarm));
         driver::arm(alarm).expect("the system lets the driver of the timers start");
@@ -77,7 +88,7 @@ impl Future for Sleep {
             return Poll::Ready(());
         }
         let Some(alarm) = &self.alarm else {
-            self.arm(context.waker());
+            self.arm(context.waker().clone());
             return Poll::Pending;
         };
         let replaced = alarm.replace_waker(context.waker());

@@ -3,7 +3,8 @@
 #![expect(clippy::unwrap_used, reason = "a failed call fails the test")]
 
 use std::future::{Future, poll_fn};
-use std::pin::pin;
+use std::pin::{Pin, pin};
+use std::sync::{Arc, Mutex};
 use std::task::Poll;
 use std::time::Duration;
 
@@ -210,6 +211,36 @@ fn reset_moves_the_schedule() {
         assert!(tick.scheduled >= before + MILLISECOND);
         assert_eq!(tick.sequence, 1);
         assert_eq!(interval.period(), Duration::from_millis(1));
+    });
+}
+
+#[test]
+fn task_that_waits_is_woken_at_the_deadline_that_another_sets() {
+    run(async {
+        let hour = Duration::from_secs(3600);
+        let sleep = Arc::new(Mutex::new(timers::sleep(hour)));
+        let sleeper = {
+            let sleep = Arc::clone(&sleep);
+            tokio::spawn(poll_fn(move |context| {
+                Pin::new(&mut *sleep.lock().unwrap()).poll(context)
+            }))
+        };
+        let start = clock::now() + hour.as_nanos() as u64;
+        let interval = Interval::starting_at(start, Duration::from_millis(1)).unwrap();
+        let interval = Arc::new(Mutex::new(interval));
+        let ticker = {
+            let interval = Arc::clone(&interval);
+            tokio::spawn(poll_fn(move |context| {
+                interval.lock().unwrap().poll_tick(context)
+            }))
+        };
+        tokio::task::yield_now().await;
+        let deadline = clock::now() + MILLISECOND;
+        sleep.lock().unwrap().reset(deadline);
+        interval.lock().unwrap().reset();
+        sleeper.await.unwrap();
+        assert!(clock::now() >= deadline);
+        assert!(ticker.await.unwrap().scheduled >= deadline);
     });
 }
 
