@@ -8,7 +8,8 @@ use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 use support::Held;
-use timers::{Attendance, Attendant, Attended, Deadline, Shard, clock, driver};
+use timers::driver::{self, Timer};
+use timers::{Attendance, Attendant, Attended, Deadline, Node, Shard, clock};
 
 /// Longer than any scheduling delay of a machine that is still of use.
 const BOUND: Duration = Duration::from_secs(60);
@@ -157,6 +158,60 @@ fn panic_of_one_owner_does_not_stop_the_driver() {
     driver::hand_over(&owner.attendance).unwrap();
     owner.insert(clock::now() + MILLISECOND, 3);
     assert_eq!(received.recv_timeout(BOUND).unwrap().0, 3);
+}
+
+/// A timer that no loop owns. Without a channel it panics when it is dropped.
+struct Ownerless {
+    node: Node,
+    deadline: Deadline,
+    fired: Option<mpsc::Sender<()>>,
+}
+
+impl Timer for Ownerless {
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    fn fire(self: Arc<Self>) {
+        if let Some(fired) = &self.fired {
+            let _ = fired.send(()); // The test may have given up.
+        }
+    }
+}
+
+impl Drop for Ownerless {
+    fn drop(&mut self) {
+        assert!(
+            self.fired.is_some(),
+            "a timer of the test panics on purpose"
+        );
+    }
+}
+
+#[test]
+fn panic_of_one_drop_leaves_the_timers_that_are_due_with_it() {
+    let (fired, received) = mpsc::channel();
+    let deadline = clock::now() + 20 * MILLISECOND;
+    let arm = |fired| {
+        let timer = Arc::new(Ownerless {
+            node: Node::new(),
+            deadline,
+            fired,
+        });
+        driver::arm(Arc::clone(&timer) as Arc<dyn Timer>).unwrap();
+        timer
+    };
+    drop(arm(Some(fired.clone())));
+    // Cancelled behind the driver's back: it holds the last reference.
+    assert!(arm(None).node.cancel());
+    drop(arm(Some(fired)));
+    for _ in 0..2 {
+        received.recv_timeout(BOUND).unwrap();
+    }
 }
 
 #[test]

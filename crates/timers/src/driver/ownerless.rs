@@ -23,7 +23,7 @@ pub trait Timer: Send + Sync {
     fn deadline(&self) -> Deadline;
     /// Does what is due. Called once, on the driver's thread, with no lock held, never before the deadline.
     ///
-    /// Must not block: all other timers wait meanwhile. A panic ends this call only.
+    /// Must not block: all other timers wait meanwhile. A panic, here or in a timer's drop, is nothing to the others.
     fn fire(self: Arc<Self>);
 }
 
@@ -83,9 +83,12 @@ impl Attended for Ownerless {
 
     fn due(&self, _deadline: Deadline) {
         let mut out = Vec::new();
-        self.shard.expire(clock::now(), &mut out);
+        // The panic hook reports what panics; the other timers are due all the same. Here it is the drop of a cancelled timer,
+        // which comes after all that is due is in `out`.
+        let _ = catch_unwind(AssertUnwindSafe(|| {
+            self.shard.expire(clock::now(), &mut out);
+        }));
         for Armed(timer) in out {
-            // The panic hook has reported it; the other timers are due all the same.
             let _ = catch_unwind(AssertUnwindSafe(|| timer.fire()));
         }
     }
