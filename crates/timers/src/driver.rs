@@ -66,7 +66,7 @@ pub fn is_running() -> bool {
 /// To be called once per timer: its node does not come back from expiry. A timer whose node is cancelled already is dropped.
 ///
 /// # Errors
-/// As [`hand_over`]; the timer stays armed, and fires if the driver can be started later.
+/// As [`hand_over`]; the timer stays armed, and fires when a later call has succeeded.
 pub fn arm(timer: Arc<dyn Timer>) -> io::Result<()> {
     let process = process::current();
     process.ownerless().arm(process.wheel(), timer)

@@ -1,4 +1,4 @@
-//! What happens while the system refuses to start the driver.
+//! What happens while the system refuses to start the driver, and afterwards.
 //!
 //! One test alone: it takes the descriptors from the whole process, whose driver must not run yet.
 #![cfg(all(not(loom), target_os = "linux"))]
@@ -8,10 +8,21 @@ use std::sync::{Arc, Weak, mpsc};
 use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
-use timers::{TimerError, TimerScope};
+use timers::driver::{self, Timer};
+use timers::{Deadline, Node, TimerError, TimerScope, clock};
 
 const BOUND: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
+const MILLISECOND: u64 = 1_000_000;
+
+fn set_descriptors(limit: Option<u64>) {
+    let current = limit.or(getrlimit(Resource::Nofile).maximum);
+    let limits = Rlimit {
+        current,
+        ..getrlimit(Resource::Nofile)
+    };
+    setrlimit(Resource::Nofile, limits).unwrap();
+}
 
 /// Looks at its scope when it is dropped.
 #[derive(Clone)]
@@ -37,12 +48,49 @@ fn refused_registration_is_dropped_with_the_scope_unlocked() {
     assert_eq!(dropped.recv_timeout(BOUND), Ok(true));
 }
 
+struct Sends {
+    node: Node,
+    deadline: Deadline,
+    fired: mpsc::Sender<Deadline>,
+}
+
+impl Timer for Sends {
+    fn node(&self) -> &Node {
+        &self.node
+    }
+
+    fn deadline(&self) -> Deadline {
+        self.deadline
+    }
+
+    fn fire(self: Arc<Self>) {
+        let _ = self.fired.send(self.deadline); // The test may have given up.
+    }
+}
+
+fn timers_armed_in_vain_fire_once_the_driver_starts() {
+    let (fired, received) = mpsc::channel();
+    let early = clock::now() + MILLISECOND;
+    let arm = |deadline| {
+        driver::arm(Arc::new(Sends {
+            node: Node::new(),
+            deadline,
+            fired: fired.clone(),
+        }))
+    };
+    assert!(arm(early).is_err());
+    assert!(arm(early + 1).is_err());
+    set_descriptors(None);
+    // Not the earliest: that one is armed already.
+    arm(early + 2).unwrap();
+    for deadline in early..early + 3 {
+        assert_eq!(received.recv_timeout(BOUND), Ok(deadline));
+    }
+}
+
 #[test]
 fn process_without_descriptors_gets_errors_and_no_silence() {
-    let limits = Rlimit {
-        current: Some(0),
-        ..getrlimit(Resource::Nofile)
-    };
-    setrlimit(Resource::Nofile, limits).unwrap();
+    set_descriptors(Some(0));
     refused_registration_is_dropped_with_the_scope_unlocked();
+    timers_armed_in_vain_fire_once_the_driver_starts();
 }

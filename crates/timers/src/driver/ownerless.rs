@@ -7,7 +7,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 
-use crate::attend::{Attendance, Attended};
+use crate::attend::{Attendance, Attendant, Attended};
 use crate::clock;
 use crate::node::{Deadline, Entry, Node};
 use crate::shard::Shard;
@@ -55,8 +55,17 @@ impl Ownerless {
     }
 
     /// Files a timer, and tells the driver if it is the earliest.
+    ///
+    /// On an error the timer waits in the shard for a later call that succeeds.
     pub(super) fn arm<A: Alarm>(&self, wheel: &Wheel<A>, timer: Arc<dyn Timer>) -> io::Result<()> {
-        if self.shard.insert(Armed(timer)) {
+        let earliest = self.shard.insert(Armed(timer));
+        let unattended = self.attendance.attendant() == Attendant::Loop;
+        if unattended {
+            // The driver is started before the shard is handed over, which cannot fail then: whoever finds the shard attended
+            // relies on that.
+            wheel.alarm().ring()?;
+        }
+        if earliest || unattended {
             wheel.hand_over(&self.attendance)?;
         }
         Ok(())
