@@ -5,8 +5,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use tokio::task::coop;
-
 use crate::clock;
 use crate::error::TimerError;
 use crate::node::Deadline;
@@ -105,13 +103,11 @@ impl Interval {
     /// # Panics
     /// As [`Sleep`].
     pub fn poll_tick(&mut self, context: &mut Context<'_>) -> Poll<Tick> {
-        // A burst of missed ticks must not keep the task from yielding to its neighbours.
-        let budget = ready!(coop::poll_proceed(context));
         loop {
+            // Spends of the task's budget, so that a burst of missed ticks does not keep it from yielding.
             ready!(Pin::new(&mut self.sleep).poll(context));
             if let Some(tick) = self.schedule.take(clock::now()) {
                 self.sleep.reset(self.schedule.next_deadline());
-                budget.made_progress();
                 return Poll::Ready(tick);
             }
             // The clock and the wheel are the same; this is for a schedule that was moved.

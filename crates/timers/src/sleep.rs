@@ -3,10 +3,11 @@
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, Waker};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use tokio::task::coop;
 
 use crate::clock;
 use crate::driver::{self, Timer};
@@ -61,6 +62,22 @@ impl Sleep {
         }
     }
 
+    /// Whether the deadline has come; if not, the waker is woken then.
+    fn is_over(&mut self, waker: &Waker) -> bool {
+        if clock::has_passed(self.deadline) {
+            return true;
+        }
+        let Some(alarm) = &self.alarm else {
+            self.arm(waker.clone());
+            return false;
+        };
+        let replaced = alarm.replace_waker(waker);
+        // After the waker is in place: an alarm that goes off from here on finds it.
+        let pending = alarm.node.is_pending();
+        drop(replaced);
+        !pending
+    }
+
     fn disarm(&mut self) {
         if let Some(alarm) = self.alarm.take() {
             let alarm: Arc<dyn Timer> = alarm;
@@ -83,22 +100,12 @@ impl Future for Sleep {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<()> {
-        if clock::has_passed(self.deadline) {
-            self.disarm();
-            return Poll::Ready(());
-        }
-        let Some(alarm) = &self.alarm else {
-            self.arm(context.waker().clone());
-            return Poll::Pending;
-        };
-        let replaced = alarm.replace_waker(context.waker());
-        // After the waker is in place: an alarm that goes off from here on finds it.
-        let pending = alarm.node.is_pending();
-        drop(replaced);
-        if pending {
+        if !self.is_over(context.waker()) {
             return Poll::Pending;
         }
-        self.alarm = None;
+        // Sleeps of no length must not keep the task from yielding to its neighbours. Those that wait need no budget.
+        ready!(coop::poll_proceed(context)).made_progress();
+        self.disarm();
         Poll::Ready(())
     }
 }

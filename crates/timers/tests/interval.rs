@@ -259,6 +259,18 @@ fn burst_lets_other_tasks_run() {
 }
 
 #[test]
+fn sleeps_of_no_length_let_other_tasks_run() {
+    run(async {
+        let other = tokio::spawn(async {});
+        let give_up = clock::now() + BOUND.as_nanos() as u64;
+        while !other.is_finished() {
+            timers::sleep(Duration::ZERO).await;
+            assert!(clock::now() < give_up, "the other task has not run");
+        }
+    });
+}
+
+#[test]
 fn dropped_sleep_leaves_nothing_armed() {
     run(async {
         let mut sleeps: Vec<_> = (0..100)
@@ -290,6 +302,8 @@ fn sleep_whose_deadline_has_passed_is_ready_at_once_and_no_other_is() {
                 std::hint::spin_loop();
             }
             assert!(is_ready(timers::sleep_until(deadline)).await);
+            // Or the budget of this task would end.
+            tokio::task::yield_now().await;
         }
     });
 }
