@@ -47,7 +47,7 @@ struct Shared<D> {
     arrivals: Notify,
 }
 
-/// Attached or not; a detached scope remembers the number of the next turn only.
+/// Attached or not; a detached scope remembers the next number only.
 enum State<D> {
     Attached(Turns<D>),
     Detached(u64),
@@ -232,20 +232,29 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         self.shared.detach();
     }
 
-    /// Waits for the next firing; None if the scope is, or gets, detached.
+    /// Waits for the next firing; None if the scope is, or gets, detached (also if it is attached again at once).
     ///
     /// Firings come in the order in which they became due. A call that is dropped while it waits has taken nothing.
     pub async fn recv(&self) -> Option<TimerFired<O, D>> {
         // Missed ticks that follow at once must not keep the task from yielding.
         task::consume_budget().await;
+        let attachment = self.shared.state.lock().attached().ok()?.attachment();
+        let take = || {
+            let mut state = self.shared.state.lock();
+            if state.attached()?.attachment() == attachment {
+                self.take(state)
+            } else {
+                Err(TimerError::NotAttached)
+            }
+        };
         loop {
-            if let Ok(Some(fired)) = self.try_recv() {
+            if let Ok(Some(fired)) = take() {
                 return Some(fired);
             }
             let mut arrival = pin!(self.shared.arrivals.notified());
             arrival.as_mut().enable();
             // What came before the line above has told nobody.
-            match self.try_recv() {
+            match take() {
                 Ok(Some(fired)) => return Some(fired),
                 Ok(None) => arrival.await,
                 Err(_detached) => return None,
@@ -258,7 +267,13 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
     /// # Errors
     /// [`TimerError::NotAttached`].
     pub fn try_recv(&self) -> Result<Option<TimerFired<O, D>>, TimerError> {
-        let mut state = self.shared.state.lock();
+        self.take(self.shared.state.lock())
+    }
+
+    fn take(
+        &self,
+        mut state: MutexGuard<'_, State<D>>,
+    ) -> Result<Option<TimerFired<O, D>>, TimerError> {
         let turns = state.attached()?;
         let Some(name) = turns.pop_ready() else {
             return Ok(None);
@@ -313,7 +328,7 @@ impl<D> Shared<D> {
             State::Detached(_) => return,
             State::Attached(turns) => {
                 let removed = turns.remove_all();
-                *state = State::Detached(turns.next_turn());
+                *state = State::Detached(turns.next_number());
                 removed
             }
         };

@@ -91,7 +91,9 @@ pub(super) struct Turns<D> {
     members: HashMap<Arc<str>, Member<D>>,
     /// The ready queue.
     ready: Ready,
-    /// The number of the next turn, or place.
+    /// The number of this attachment.
+    attachment: u64,
+    /// The next number: attachments, turns and places are counted in one.
     next: u64,
 }
 
@@ -101,12 +103,23 @@ impl<D> Turns<D> {
         Self {
             members: HashMap::new(),
             ready: Ready::new(),
-            next,
+            attachment: next,
+            next: next + 1,
         }
     }
 
-    pub(super) fn next_turn(&self) -> u64 {
+    pub(super) fn attachment(&self) -> u64 {
+        self.attachment
+    }
+
+    pub(super) fn next_number(&self) -> u64 {
         self.next
+    }
+
+    fn draw(&mut self) -> u64 {
+        let number = self.next;
+        self.next += 1;
+        number
     }
 
     pub(super) fn contains(&self, name: &str) -> bool {
@@ -164,8 +177,7 @@ impl<D> Turns<D> {
         now: Deadline,
         scope: Weak<dyn Ring>,
     ) -> io::Result<()> {
-        let number = self.next;
-        self.next += 1;
+        let number = self.draw();
         let Some(member) = self.members.get_mut(name) else {
             return Ok(());
         };

@@ -14,14 +14,21 @@ use super::{MILLISECOND, attached, returns, run};
 #[test]
 fn receiver_that_waits_is_told_of_the_detachment() {
     run(async {
-        let scope = Arc::new(attached());
-        let receiver = {
-            let scope = Arc::clone(&scope);
-            tokio::spawn(async move { scope.recv().await })
-        };
-        tokio::task::yield_now().await;
-        scope.detach();
-        assert_eq!(receiver.await.unwrap(), None);
+        let scope = attached();
+        for again in [true, false] {
+            let mut receiver = pin!(scope.recv());
+            let mut context = Context::from_waker(Waker::noop());
+            assert!(receiver.as_mut().poll(&mut context).is_pending());
+            scope.detach();
+            if again {
+                // What fires from here on is another receiver's.
+                scope.attach();
+                scope.register_one_shot("a", Duration::ZERO, 0).unwrap();
+            }
+            assert_eq!(receiver.await, None);
+            assert_eq!(scope.len(), usize::from(again));
+            let _ = scope.try_recv();
+        }
     });
 }
 
