@@ -7,6 +7,7 @@
 //! Registering, unregistering, pausing and detaching are final: a firing is valid if its timer is still in the same turn of its
 //! life when it is received.
 
+mod member;
 mod membership;
 mod registration;
 mod turns;

@@ -8,8 +8,9 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::Notify;
 use tokio::task;
 
+use super::member::Ring;
 use super::registration::{Plan, TimerFired, TimerInfo, TimerRegistration};
-use super::turns::{Ring, Turns};
+use super::turns::Turns;
 use crate::clock;
 use crate::error::TimerError;
 
@@ -151,7 +152,7 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         removed.map(drop).ok_or_else(|| not_found(name))
     }
 
-    /// Stops a timer's time, with what remains of it kept. A firing that waits to be received waits on.
+    /// Stops a timer's time, with what remains of it kept. A firing that waits to be received waits until it is resumed.
     ///
     /// # Errors
     /// [`TimerError::NotAttached`], [`TimerError::TimerNotFound`].
@@ -161,10 +162,15 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         found.then_some(()).ok_or_else(|| not_found(name))
     }
 
-    /// Lets a paused timer's time go on.
+    /// Lets a paused timer's time go on. Does nothing to one that is not paused.
+    ///
+    /// A firing that was due when the timer was paused comes at once, as if it had waited in its place all the time: with the
+    /// [`scheduled_at`](TimerFired::scheduled_at) that it had. Ticks that a periodic timer had missed beside it are gone, and
+    /// have no numbers; its schedule goes on from now.
     ///
     /// # Errors
-    /// [`TimerError::NotAttached`], [`TimerError::TimerNotFound`], [`TimerError::Driver`].
+    /// [`TimerError::NotAttached`], [`TimerError::TimerNotFound`]. [`TimerError::Driver`]: the timer is resumed, and comes when
+    /// the driver can be started for another one.
     pub fn resume(&self, name: &str) -> Result<(), TimerError> {
         let mut state = self.shared.state.lock();
         let found = state.attached()?.resume(name, clock::now(), self.ring())?;
@@ -184,17 +190,16 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
 
     /// [`TimerScope::resume`] for all timers.
     ///
+    /// What was due comes in the order in which it became due; then the others by what remains of their time, and those with
+    /// the same left in the order in which that began.
+    ///
     /// # Errors
-    /// [`TimerError::NotAttached`], [`TimerError::Driver`].
+    /// [`TimerError::NotAttached`]. [`TimerError::Driver`]: all timers are resumed, as with [`TimerScope::resume`].
     pub fn resume_all(&self) -> Result<(), TimerError> {
         let mut state = self.shared.state.lock();
-        let turns = state.attached()?;
-        let now = clock::now();
-        for name in turns.names() {
-            turns.resume(&name, now, self.ring())?;
-        }
+        let resumed = state.attached()?.resume_all(clock::now(), &self.ring());
         self.tell(state);
-        Ok(())
+        Ok(resumed?)
     }
 
     /// The timers, by name. Empty for a scope that is not attached.
@@ -280,7 +285,7 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         };
         let now = clock::now();
         let member = turns.get_mut(&name).expect("what is ready is registered");
-        let (scheduled_at, sequence) = (member.plan.next(), member.plan.sequence());
+        let (scheduled_at, sequence) = (member.scheduled_at(), member.plan.sequence());
         let data = Arc::clone(&member.data);
         let (ended, begun) = match &mut member.plan {
             Plan::Once(_) => (turns.remove(&name), Ok(())),

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use timers::clock;
+use timers::{TimerRegistration, clock};
 
 use super::{MILLISECOND, attached, driver_has_passed, run};
 
@@ -41,5 +41,30 @@ fn paused_timer_does_not_fire_even_if_it_was_due() {
         scope.resume_all().unwrap();
         assert_eq!(scope.recv().await.unwrap().callback_data, 1);
         assert_eq!(scope.recv().await.unwrap().callback_data, 2);
+    });
+}
+
+#[test]
+fn firing_that_waited_comes_with_its_time_and_missed_ticks_beside_it_are_gone() {
+    run(async {
+        let scope = attached();
+        let before = clock::now();
+        let tick = TimerRegistration::periodic("tick", 10 * MILLISECOND, 0).first(Duration::ZERO);
+        scope.register_timer(tick).unwrap();
+        let registered = before..=clock::now();
+        timers::sleep(35 * MILLISECOND).await;
+        scope.pause("tick").unwrap();
+        let before = clock::now();
+        scope.resume("tick").unwrap();
+        let resumed = before..=clock::now();
+        let first = scope.recv().await.unwrap();
+        assert_eq!(first.sequence, 0);
+        assert!(registered.contains(&first.scheduled_at));
+        for sequence in 1..4 {
+            let fired = scope.recv().await.unwrap();
+            assert_eq!(fired.sequence, sequence);
+            let due = fired.scheduled_at - sequence * 10_000_000;
+            assert!(resumed.contains(&due));
+        }
     });
 }
