@@ -8,7 +8,8 @@
 //! After a fork the child has a copy of the wheel but not the thread, and perhaps a lock that some other
 //! thread held at that moment. So every call compares process identities first, and replaces the whole
 //! driver in a child, without touching anything of the old one. The child learns about a shard that was handed
-//! over before the fork when the shard is announced or handed over again.
+//! over before the fork when the shard is announced or handed over again. Timers that were armed before the fork, those
+//! of sleeps, intervals and scopes too, do not fire in the child.
 
 mod ownerless;
 mod process;

@@ -13,8 +13,8 @@ use crate::sleep::{Sleep, sleep_until};
 
 /// Ticks at start, start + period, start + 2 * period, ... without drift.
 ///
-/// A tick waits in the wheel only while somebody waits for it: an interval that nobody polls costs nothing. What becomes of
-/// ticks that were missed meanwhile is the [`MissedTickBehavior`].
+/// A tick waits in the wheel from when somebody waits for it, and to its time if they give up: an interval that nobody polls
+/// costs nothing. What becomes of ticks that were missed meanwhile is the [`MissedTickBehavior`].
 ///
 /// # Examples
 /// ```

@@ -105,7 +105,7 @@ impl Schedule {
             actual: now,
         };
         let late = now - self.next;
-        let mut steps = 1;
+        let mut steps: u64 = 1;
         self.next = if late <= nanoseconds(TOLERATED_LATENESS) {
             self.next.saturating_add(self.period)
         } else {
@@ -113,7 +113,7 @@ impl Schedule {
                 MissedTickBehavior::Burst => self.next.saturating_add(self.period),
                 MissedTickBehavior::Delay => now.saturating_add(self.period),
                 MissedTickBehavior::Skip => {
-                    steps += late / self.period;
+                    steps = steps.saturating_add(late / self.period);
                     now.saturating_add(self.period - late % self.period)
                 }
             }

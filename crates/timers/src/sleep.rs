@@ -29,6 +29,8 @@ pub fn sleep_until(deadline: Deadline) -> Sleep {
 
 /// The future of [`sleep`] and [`sleep_until`]. Any executor can poll it; dropping it frees the timer.
 ///
+/// One that waits while the process forks wakes nobody in the child, where it has to be reset or made anew.
+///
 /// # Panics
 /// When polled, if the driver is not running and the system refuses to start it.
 #[derive(Debug)]

@@ -1,4 +1,4 @@
-//! A child after a fork gets a driver of its own, and a process that hands nothing over has no thread.
+//! A child after a fork gets a driver of its own if it can, and a process that hands nothing over has no thread.
 //!
 //! Without the test harness: a fork wants a process whose threads are known.
 #![cfg_attr(
@@ -15,6 +15,8 @@ fn main() {}
 #[cfg(not(loom))]
 fn main() {
     test::driver_is_rebuilt_in_a_forked_child();
+    #[cfg(feature = "services")]
+    scope::tells_of_what_is_due_in_a_child_without_a_driver();
 }
 
 #[cfg(not(loom))]
@@ -53,6 +55,24 @@ mod test {
         driver::hand_over(&attendance).is_ok() && received.recv_timeout(BOUND).is_ok()
     }
 
+    /// Whether something holds in a child.
+    pub(super) fn holds_in_a_child(check: impl FnOnce() -> bool) -> bool {
+        // SAFETY: the child calls code of this test only and leaves with `_exit`; the one other thread, the
+        // driver, is idle in its poll, since nothing is scheduled.
+        let child = unsafe { libc::fork() };
+        assert!(child >= 0);
+        if child == 0 {
+            let holds = check();
+            // SAFETY: ends the child without running the parent's exit handlers.
+            unsafe { libc::_exit(if holds { 0 } else { 1 }) };
+        }
+        let mut status = 0;
+        // SAFETY: `child` is a child of this process and `status` a valid place for its status.
+        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
+        assert_eq!(waited, child);
+        status == 0
+    }
+
     pub(super) fn driver_is_rebuilt_in_a_forked_child() {
         assert!(
             !driver::is_running(),
@@ -60,19 +80,57 @@ mod test {
         );
         assert!(fires());
         assert!(driver::is_running());
-        // SAFETY: the child calls code of this test only and leaves with `_exit`; the one other thread, the
-        // driver, is idle in its poll, since nothing is scheduled.
-        let child = unsafe { libc::fork() };
-        assert!(child >= 0);
-        if child == 0 {
-            let fine = !driver::is_running() && fires() && driver::is_running();
-            // SAFETY: ends the child without running the parent's exit handlers.
-            unsafe { libc::_exit(if fine { 0 } else { 1 }) };
-        }
-        let mut status = 0;
-        // SAFETY: `child` is a child of this process and `status` a valid place for its status.
-        let waited = unsafe { libc::waitpid(child, &raw mut status, 0) };
-        assert_eq!((waited, status), (child, 0));
+        assert!(holds_in_a_child(|| {
+            !driver::is_running() && fires() && driver::is_running()
+        }));
         assert!(fires(), "the parent's driver goes on");
+    }
+}
+
+#[cfg(all(not(loom), feature = "services"))]
+mod scope {
+    use std::pin::pin;
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    use std::task::{Context, Poll, Wake, Waker};
+    use std::time::Duration;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    use timers::{TimerError, TimerScope};
+
+    use super::test::holds_in_a_child;
+
+    const HOUR: Duration = Duration::from_secs(3600);
+
+    #[derive(Default)]
+    struct Woken(AtomicUsize);
+
+    impl Wake for Woken {
+        fn wake(self: Arc<Self>) {
+            self.0.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn tells_of_what_is_due_in_a_child_without_a_driver() {
+        let scope = TimerScope::new(());
+        scope.attach();
+        let registered = [("later", HOUR), ("due", Duration::ZERO)]
+            .map(|(name, due_time)| scope.register_one_shot(name, due_time, ()).is_ok());
+        assert_eq!(registered, [true; 2]);
+        assert!(scope.pause_all().is_ok());
+        assert!(holds_in_a_child(|| {
+            let limits = getrlimit(Resource::Nofile);
+            let none = Rlimit {
+                current: Some(0),
+                ..limits
+            };
+            let woken = Arc::new(Woken::default());
+            let waker = Waker::from(Arc::clone(&woken));
+            let mut receiver = pin!(scope.recv());
+            setrlimit(Resource::Nofile, none).is_ok()
+                && receiver.as_mut().poll(&mut Context::from_waker(&waker)) == Poll::Pending
+                && matches!(scope.resume_all(), Err(TimerError::Driver(_)))
+                && woken.0.load(Ordering::Relaxed) == 1
+        }));
     }
 }

@@ -156,6 +156,14 @@ fn end_of_time_is_not_passed() {
 }
 
 #[test]
+fn ticks_skipped_from_one_end_of_time_to_the_other_are_counted() {
+    let nanosecond = Duration::from_nanos(1);
+    let mut schedule = Schedule::new(0, nanosecond, MissedTickBehavior::Skip).unwrap();
+    assert!(schedule.take(u64::MAX).is_some());
+    assert_eq!(schedule.next_sequence(), u64::MAX);
+}
+
+#[test]
 fn interval_of_no_length_is_refused() {
     assert!(matches!(
         Interval::new(Duration::ZERO),
