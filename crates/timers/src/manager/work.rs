@@ -23,7 +23,8 @@ const CHANGED_AT_ONCE: usize = 32;
 
 /// A service of named timers; see the [module](super).
 ///
-/// The slots of its timers take 32 KiB from the first one on: one manager for many timers, not one for each.
+/// The slots of its timers take 32 KiB from the first one on: one manager for many timers, not one for each. Timers that are
+/// cancelled one by one leave their room in the map of names, 35 bytes of each, for the next; cancelling all gives it back.
 ///
 /// # Examples
 /// ```

@@ -222,7 +222,7 @@ impl<O: Clone, D: Clone + Send + Sync + 'static> TimerScope<O, D> {
         self.len() == 0
     }
 
-    /// Cancels all timers; the scope stays attached.
+    /// Cancels all timers, and gives back the room that they, and those before them, had; the scope stays attached.
     ///
     /// # Errors
     /// [`TimerError::NotAttached`].

@@ -85,11 +85,11 @@ impl<D> Turns<D> {
         Some(member)
     }
 
-    /// Takes all timers out; the caller drops them with the state unlocked.
-    pub(super) fn remove_all(&mut self) -> Vec<Member<D>> {
+    /// Takes all timers out, and the room they had; the caller drops them with the state unlocked.
+    pub(super) fn remove_all(&mut self) -> HashMap<Arc<str>, Member<D>> {
         self.ready.clear();
-        let members: Vec<_> = self.members.drain().map(|(_, member)| member).collect();
-        for member in &members {
+        let members = std::mem::take(&mut self.members);
+        for member in members.values() {
             if let Waits::Deadline(alarm) = &member.waits {
                 driver::disarm(alarm);
             }
@@ -315,6 +315,17 @@ mod tests {
         assert_eq!(due(&mut turns), expected);
         let left = turns.get_mut("later").map(|member| member.plan.next());
         assert_eq!(left, Some(last + 2 * HOUR));
+    }
+
+    #[test]
+    fn timers_that_are_all_cancelled_leave_no_room() {
+        let (bell, _rung) = bell();
+        let mut turns = Turns::new(1);
+        for name in names() {
+            add(&mut turns, name, clock::now() + HOUR, &bell);
+        }
+        drop(turns.remove_all());
+        assert_eq!(turns.members.capacity(), 0);
     }
 
     #[test]
