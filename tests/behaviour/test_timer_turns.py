@@ -93,6 +93,37 @@ def test_an_alarm_that_took_more_waits_than_one_can_be_cancelled() -> None:
     assert ran == [1]
 
 
+@pytest.mark.parametrize("told", [True, False])
+def test_firings_that_waited_when_they_were_paused_come_in_their_order_with_their_times(loop: Loop, told: bool) -> None:
+    async def main() -> None:
+        async with TimerScope("owner") as scope:
+            before = loop.time()
+            # Registered in another order than they become due.
+            for name, due in (("c", 0.003), ("a", 0.001), ("b", 0.002)):
+                scope.register_periodic(name, 0.001, due_time=due)
+            scope.register_one_shot("later", 3600)
+            time.sleep(0.02)
+            if told:
+                await until(lambda: len(scope._ready) == 3)
+            for _ in range(2):
+                scope.pause()
+                await turns(3)
+                assert not scope._ready
+                resumed = loop.time()
+                scope.resume()
+            fired = [await scope.recv() for _ in range(3)]
+            # Missed ticks beside it are gone.
+            next_one = await scope.recv()
+        assert [message and message.timer_name for message in fired] == ["a", "b", "c"]
+        for message in fired:
+            assert message is not None and message.sequence == 0
+            assert before <= message.scheduled_at < before + 0.02 < message.fired_at
+        assert next_one is not None and next_one.sequence == 1
+        assert next_one.scheduled_at >= resumed + 0.001
+
+    run(loop, main())
+
+
 def test_timers_become_due_and_end_in_any_order_alike(loop: Loop) -> None:
     count = 8_000
 

@@ -186,7 +186,9 @@ class TimerScope(Turns):
         self._drop_all()
 
     def pause(self, name: str | None = None) -> None:
-        """Stops a timer's time, or that of all, with what remains of it kept. What waits to be handed over waits on.
+        """Stops a timer's time, or that of all, with what remains of it kept.
+
+        A firing that waits to be handed over waits until it is resumed.
 
         Raises:
             NotAttached: if the scope is not attached.
@@ -196,20 +198,25 @@ class TimerScope(Turns):
         for timer in self._timers.values() if name is None else (self._find(name),):
             if timer.remaining is None:
                 timer.remaining = max(0.0, timer.schedule.next - now)
+                if timer.remaining == 0.0 and timer.since is None:
+                    timer.since = timer.schedule.next
                 self._call_off(timer)
 
     def resume(self, name: str | None = None) -> None:
         """Lets a paused timer's time go on, or that of all.
 
-        A timer with a lock goes on with the next common tick that is three quarters of an interval away, and whose lock
-        it has not had before.
+        A firing that was due by the pause comes at once, with the `scheduled_at` that it had; of several, in the order
+        in which they became due. Ticks that a periodic timer had missed beside it are gone, and have no numbers: its
+        schedule goes on from now. A timer with a lock goes on with the next common tick that is three quarters of an
+        interval away, and whose lock it has not had before.
 
         Raises:
             NotAttached: if the scope is not attached.
             TimerNotFound: if there is none of this name.
         """
         now = self._attached().time()
-        for timer in self._timers.values() if name is None else (self._find(name),):
+        timers = list(self._timers.values()) if name is None else [self._find(name)]
+        for timer in sorted(timers, key=lambda timer: timer.since or 0.0):
             if timer.remaining is not None:
                 timer.schedule.move_to(now + timer.remaining)
                 timer.remaining = None

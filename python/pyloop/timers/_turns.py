@@ -36,6 +36,7 @@ class Timer:
         "remaining",
         "reserved",
         "schedule",
+        "since",
         "undelivered",
         "warned",
     )
@@ -48,6 +49,8 @@ class Timer:
         self.dead = False
         # Seconds until the next firing, of a paused timer; None of one that is not paused.
         self.remaining: float | None = None
+        # When the firing was due that waited when the timer was paused: resuming moves the schedule.
+        self.since: float | None = None
         # The mailbox's coroutine runs: whatever happens to the timer meanwhile, its next turn begins after that.
         self.busy = False
         # What waits for a lock or for room in a queue: a task that finds itself here no more was called off.
@@ -127,6 +130,7 @@ class Turns:
         if timer.registration.lock is None or timer.once:
             return
         loop, interval = self._attached(), timer.schedule.interval
+        timer.since = None
         if math.inf in (interval, timer.schedule.next):
             timer.schedule.move_to(math.inf)
             return
@@ -147,13 +151,13 @@ class Turns:
     def _message(self, timer: Timer) -> TimerFired:
         """What a due timer has to say now."""
         now, registration, schedule = self._attached().time(), timer.registration, timer.schedule
-        return TimerFired(
-            self._owner, registration.name, schedule.next, now, schedule.sequence, registration.callback_data
-        )
+        due = schedule.next if timer.since is None else timer.since
+        return TimerFired(self._owner, registration.name, due, now, schedule.sequence, registration.callback_data)
 
     def _move_on(self, timer: Timer) -> None:
         """The present turn of a due timer is over; one that fires once leaves the scope."""
         timer.schedule.take(self._attached().time())
+        timer.since = None
         if timer.once:
             timer.dead = True
             self._timers.pop(timer.registration.name, None)
