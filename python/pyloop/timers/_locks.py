@@ -93,6 +93,10 @@ class Kept:
     def __init__(self, lock: Any) -> None:
         self._lock: Any = lock
 
+    def is_held(self) -> bool:
+        """Whether it is not given back yet."""
+        return self._lock is not None
+
     def is_same(self, lock: Any) -> bool:
         """Whether a lock is this one, which is not given back yet: the object itself, or one of its name."""
         kept = self._lock

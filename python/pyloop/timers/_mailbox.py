@@ -26,7 +26,7 @@ class QueueMailbox:
 
     def has_room(self) -> bool:
         """Whether a message can be handed over now."""
-        return not self._queue.full() and self._queue.qsize() < MOST_UNREAD
+        return not self._queue.full() and (self.is_bounded() or self._queue.qsize() < MOST_UNREAD)
 
     def is_bounded(self) -> bool:
         """Whether `put()` waits until the queue has room."""

@@ -33,7 +33,7 @@ class TimerFired:
     scheduled_at: float
     #: When it was handed over, by `loop.time()`.
     fired_at: float
-    #: The number of the firing, from zero. A gap tells how many were left out.
+    #: The number of the firing, from zero. A gap tells how many were left out, of a timer without a lock.
     sequence: int
     #: What was registered with it.
     callback_data: Any = None

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 from ._errors import TimerExists
 from ._messages import TimerFired, TimerInfo, TimerRegistration
 from ._schedule import MissedTick, Schedule, Seconds, to_seconds
-from ._turns import Timer, Turns
+from ._timer import Timer
+from ._turns import Turns
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -33,8 +34,8 @@ class TimerScope(Turns):
     loop's thread.
 
     A firing is a `TimerFired`. A slow owner gets what each timer's `MissedTick` says: one message of a timer waits at
-    most before the owner takes it from the iterator or its coroutine returns; a queue that is full, or has 1024
-    messages, gets no more.
+    most before the owner takes it from the iterator or its coroutine returns; a queue that is full, or has no bound and
+    1024 messages, gets no more.
 
     With `lock=` several machines share a timer. The factory is called with a key, the timer's name and the number of
     the tick, which is the same on all machines whose clocks are less than an interval apart, and returns an
@@ -218,9 +219,9 @@ class TimerScope(Turns):
         timers = list(self._timers.values()) if name is None else [self._find(name)]
         for timer in sorted(timers, key=lambda timer: timer.since or 0.0):
             if timer.remaining is not None:
-                timer.schedule.move_to(now + timer.remaining)
-                timer.remaining = None
-                self._align(timer, 0.0)
+                remaining, timer.remaining = timer.remaining, None
+                timer.schedule.move_to(now + remaining)
+                self._align(timer, remaining - timer.schedule.interval)
                 self._arm(timer)
 
     def list_timers(self) -> list[TimerInfo]:

@@ -4,80 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import collections
-import contextvars
+import functools
 import inspect
 import math
 from typing import TYPE_CHECKING, Any
 
 from . import _locks
-from ._alarms import Alarm, alarm_at
+from ._alarms import alarm_at
 from ._errors import NotAttached, TimerNotFound
 from ._mailbox import QueueMailbox, mailbox_of
-from ._messages import TimerFired, TimerRegistration
-from ._schedule import Schedule
+from ._messages import TimerFired
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Coroutine
 
     from ._messages import LockFactory
+    from ._timer import Timer
 
 
-class Timer:
-    """A registered timer. Unregistered, it is `dead`: nothing of it is handed over any more."""
-
-    __slots__ = (
-        "alarm",
-        "busy",
-        "context",
-        "dead",
-        "kept",
-        "number",
-        "registration",
-        "remaining",
-        "reserved",
-        "schedule",
-        "since",
-        "undelivered",
-        "warned",
-    )
-
-    def __init__(self, registration: TimerRegistration, schedule: Schedule, context: contextvars.Context) -> None:
-        self.registration = registration
-        self.schedule = schedule
-        self.context = context
-        self.alarm: Alarm | None = None
-        self.dead = False
-        # Seconds until the next firing, of a paused timer; None of one that is not paused.
-        self.remaining: float | None = None
-        # When the firing was due that waited when the timer was paused: resuming moves the schedule.
-        self.since: float | None = None
-        # The mailbox's coroutine runs: whatever happens to the timer meanwhile, its next turn begins after that.
-        self.busy = False
-        # What waits for a lock or for room in a queue: a task that finds itself here no more was called off.
-        self.undelivered: asyncio.Task[None] | None = None
-        # Of a periodic timer with a lock: the number of the next common tick, and of the one whose lock we have.
-        self.number: int | None = None
-        self.reserved: int | None = None
-        # The lock that was had last.
-        self.kept: _locks.Kept | None = None
-        # It was said that its locks end too early.
-        self.warned = False
-
-    @property
-    def once(self) -> bool:
-        return self.registration.interval is None
-
-    def call_off(self) -> None:
-        """Forgets the turn that has begun."""
-        self.reserved = None
-        if self.alarm is not None:
-            self.alarm.cancel()
-            self.alarm = None
-        if self.undelivered is not None:
-            # A task of a closed loop is never told.
-            if not self.undelivered.get_loop().is_closed():
-                self.undelivered.cancel()
-            self.undelivered = None
+# Seconds for which a timer whose task somebody else has cancelled does nothing: where all tasks are, the loop ends.
+QUIET = 1.0
 
 
 class Turns:
@@ -131,22 +77,33 @@ class Turns:
             return
         loop, interval = self._attached(), timer.schedule.interval
         timer.since = None
-        if math.inf in (interval, timer.schedule.next):
+        if interval == math.inf or timer.schedule.next / interval == math.inf:
             timer.schedule.move_to(math.inf)
             return
         delay = max(delay, interval * _locks.LEAD)
-        timer.number, wait = _locks.next_tick(_locks.wall_clock(loop), interval, timer.number, delay)
+        timer.number, wait = _locks.next_tick(_locks.wall_clock(loop), interval, timer.asked, delay)
         timer.schedule.move_to(loop.time() + wait)
 
     def _arm(self, timer: Timer) -> None:
-        """Waits for a timer's next turn, unless there is none."""
-        if timer.dead or timer.busy or timer.remaining is not None or timer.alarm is not None or self._loop is None:
+        """Waits for a timer's next turn, unless there is none, and asks for its lock."""
+        loop, factory = self._loop, timer.registration.lock
+        due, interval = timer.schedule.next, timer.schedule.interval
+        if loop is None or not timer.rests or due == math.inf:
             return
-        if timer.schedule.next == math.inf:
-            return  # It was its only one.
-        timer.alarm = alarm_at(self._loop, timer.schedule.next, lambda: self._due(timer))
-        if timer.registration.lock is not None and not timer.once and timer.reserved is None:
-            self._begin(timer, self._reserve(timer, timer.registration.lock))
+        asks = factory is not None and not timer.once and timer.asked != timer.number and timer.undelivered is None
+        if asks and due - loop.time() > 2 * interval:
+            # A lock that ends by itself would have ended before its tick.
+            timer.alarm = alarm_at(loop, due - interval, lambda: self._near(timer))
+            return
+        # The next turn begins after the mailbox's coroutine, but its lock is asked for in time.
+        if not timer.busy:
+            timer.alarm = alarm_at(loop, due, lambda: self._due(timer))
+        if asks and factory is not None:
+            self._begin(timer, self._reserve(timer, factory))
+
+    def _near(self, timer: Timer) -> None:
+        timer.alarm = None
+        self._arm(timer)
 
     def _message(self, timer: Timer) -> TimerFired:
         """What a due timer has to say now."""
@@ -158,6 +115,7 @@ class Turns:
         """The present turn of a due timer is over; one that fires once leaves the scope."""
         timer.schedule.take(self._attached().time())
         timer.since = None
+        timer.asked = timer.number
         if timer.once:
             timer.dead = True
             self._timers.pop(timer.registration.name, None)
@@ -174,40 +132,54 @@ class Turns:
         loop = self._loop
         if timer.dead or timer.remaining is not None or loop is None:
             return
-        mailbox = self._mailbox
         if loop.time() < timer.schedule.next:
             self._arm(timer)  # The loop's clock is coarser than what it waits with.
         elif timer.registration.lock is not None:
             self._due_with_lock(timer, timer.registration.lock)
-        elif mailbox is None:
-            self._make_ready(timer)
+        else:
+            self._hand_over(timer)
+
+    def _hand_over(self, timer: Timer) -> None:
+        mailbox = self._mailbox
+        if mailbox is None:
+            self._ready[timer] = None
+            self._wake_receivers()
         elif mailbox.has_room():
             self._deliver(timer)
         elif isinstance(mailbox, QueueMailbox) and mailbox.is_bounded():
             self._begin(timer, self._put(timer, mailbox))
         else:
             # Nobody reads, and nobody will tell when somebody does. The tick is late; what follows is the policy's.
-            self._look_again(timer)
+            self._look_again(timer, 1.0 if timer.once else timer.schedule.interval)
 
-    def _make_ready(self, timer: Timer) -> None:
-        self._ready[timer] = None
-        self._wake_receivers()
-
-    def _look_again(self, timer: Timer) -> None:
-        loop = self._attached()
-        pause = 1.0 if timer.once else timer.schedule.interval
-        timer.alarm = alarm_at(loop, loop.time() + pause, lambda: self._due(timer))
+    def _look_again(self, timer: Timer, pause: float) -> None:
+        loop = self._loop
+        if loop is not None and timer.rests and not timer.busy:
+            timer.alarm = alarm_at(loop, loop.time() + pause, lambda: self._due(timer))
 
     def _begin(self, timer: Timer, work: Coroutine[Any, Any, None]) -> None:
-        task = self._run(timer, work)
-        # One that has begun eagerly has entered itself, and may have been called off or be through.
+        try:
+            task = self._run(self._attached(), timer, work)
+        except BaseException:
+            # The task factory has refused, or a task that began eagerly was interrupted.
+            work.close()
+            timer.undelivered = None
+            self._look_again(timer, QUIET)
+            raise
+        # A task that began eagerly has entered itself, and may have been called off or be through.
         if inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
             timer.undelivered = task
+        task.add_done_callback(functools.partial(self._over, timer))
 
-    def _run(self, timer: Timer, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def _over(self, timer: Timer, task: asyncio.Task[Any]) -> None:
+        """Has a timer go on whose task has not said how: somebody else has cancelled it, or it was interrupted."""
+        if timer.undelivered is task:
+            timer.undelivered = None
+            self._look_again(timer, QUIET)
+
+    def _run(self, loop: asyncio.AbstractEventLoop, timer: Timer, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         # The timer's own context may be entered at this moment, by the mailbox.
-        task = timer.context.copy().run(self._attached().create_task, work)
-        return _kept_in(self._tasks, task)
+        return _kept_in(self._tasks, timer.context.copy().run(loop.create_task, work))
 
     def _deliver(self, timer: Timer) -> None:
         """Hands a due timer over to the mailbox, and waits for its next turn."""
@@ -228,13 +200,24 @@ class Turns:
             return
 
         timer.busy = True
-        task = self._run(timer, rest if asyncio.iscoroutine(rest) else _awaited(rest))
-        task.add_done_callback(lambda task: self._finished(loop, timer, task))
+        work = rest if asyncio.iscoroutine(rest) else _awaited(rest)
+        try:
+            task = self._run(loop, timer, work)
+            task.add_done_callback(functools.partial(self._finished, loop, timer))
+        except BaseException:  # As in `_begin`.
+            work.close()
+            timer.busy = False
+            raise
+        finally:
+            self._arm(timer)
 
     def _finished(self, loop: asyncio.AbstractEventLoop, timer: Timer, task: asyncio.Task[Any]) -> None:
         """The mailbox's coroutine is over. It is the owner's: pausing and unregistering leave it alone."""
         timer.busy = False
-        self._arm(timer)
+        if task.cancelled() and is_cancelled(task):
+            self._look_again(timer, QUIET)
+        else:
+            self._arm(timer)
         error = None if task.cancelled() else task.exception()
         if error is not None and not isinstance(error, (SystemExit, KeyboardInterrupt)):
             self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
@@ -245,7 +228,11 @@ class Turns:
         loop, fired = self._attached(), self._message(timer)
         try:
             await mailbox.put(fired)
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - reported; the timers go on
+        except asyncio.CancelledError as error:
+            if is_cancelled(task):
+                raise
+            self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
+        except Exception as error:  # noqa: BLE001 - reported; the timers go on
             self._report(loop, timer, "Exception in the mailbox of a timer scope", error)
         else:
             # It went in at the end of the wait, and nobody else has run since.
@@ -255,32 +242,33 @@ class Turns:
             self._move_on(timer)
             self._arm(timer)
 
-    # With a lock. A periodic timer asks for the lock of a tick one interval ahead, and must have it half an interval
-    # ahead: a lock that ends with its holder could otherwise be had again by a machine that comes late, after the
-    # holder has run the tick and died.
+    # With a lock. A periodic timer asks for the lock of a tick about one interval ahead, and must have it half an
+    # interval ahead: a lock that ends with its holder could otherwise be had again by a machine that comes late, after
+    # the holder has run the tick and died.
 
     def _due_with_lock(self, timer: Timer, factory: LockFactory) -> None:
-        if timer.once:
+        if not timer.once:
+            reserved = timer.reserved is not None and timer.reserved == timer.number
+            timer.call_off()
+            self._settle(timer, reserved)
+        elif timer.kept is not None and timer.kept.is_held():
+            self._settle(timer, ours=True)  # It was had before, and the owner did not take the firing.
+        else:
             self._begin(timer, self._run_once(timer, factory))
-            return
-        reserved = timer.reserved is not None and timer.reserved == timer.number
-        timer.call_off()
-        self._settle(timer, reserved)
 
     def _settle(self, timer: Timer, ours: bool) -> None:
         """Hands a tick over, or leaves it out: another machine has it, or the owner does not read."""
         mailbox = self._mailbox
-        if not ours or (mailbox is not None and not mailbox.has_room()):
+        if ours and (timer.once or mailbox is None or mailbox.has_room()):
+            self._hand_over(timer)
+        else:
             self._move_on(timer)
             self._arm(timer)
-        elif mailbox is None:
-            self._make_ready(timer)
-        else:
-            self._deliver(timer)
 
     async def _reserve(self, timer: Timer, factory: LockFactory) -> None:
         task = timer.undelivered = asyncio.current_task()
         loop, interval, due = self._attached(), timer.schedule.interval, timer.schedule.next
+        timer.asked = timer.number
         latest = due - interval / 2
         patience = min(_locks.MOST_PATIENCE, latest - loop.time())
         # Too late to ask already: that is not the lock's fault.
@@ -324,13 +312,15 @@ class Turns:
                 await asyncio.shield(_give_back(loop, timer.kept, self._tasks))
             if await _locks.acquire(lock, patience):
                 return lock
-        except (Exception, asyncio.CancelledError) as error:  # noqa: BLE001 - the tick is left out, the timers go on
+        except asyncio.CancelledError as error:
+            if is_cancelled(asyncio.current_task()):
+                raise
+            self._report(loop, timer, "The lock of a timer failed", error)
+        except Exception as error:  # noqa: BLE001 - the tick is left out, the timers go on
             self._report(loop, timer, "The lock of a timer failed", error)
         return None
 
     def _report(self, loop: asyncio.AbstractEventLoop, timer: Timer, message: str, error: BaseException) -> None:
-        if isinstance(error, asyncio.CancelledError) and is_cancelled():
-            return
         loop.call_exception_handler(
             {"message": message, "exception": error, "timer": timer.registration.name, "scope": self}
         )
@@ -350,10 +340,9 @@ async def _awaited(rest: Awaitable[object]) -> None:
     await rest
 
 
-def is_cancelled() -> bool:
-    """Whether a `CancelledError` is meant for the running task; if not, what it awaits has raised one by itself.
+def is_cancelled(task: Any) -> bool:
+    """Whether a `CancelledError` is meant for the task; if not, what it awaits has raised one by itself.
 
     Before 3.11 tasks do not tell: it is believed.
     """
-    task: Any = asyncio.current_task()
-    return task is not None and (not hasattr(task, "cancelling") or task.cancelling() > 0)
+    return not hasattr(task, "cancelling") or task.cancelling() > 0
