@@ -796,9 +796,6 @@ class DriverPort:
     def disarm(self, number: int) -> None:
         """Lets go of what has this number; it may have been told already."""
 
-    def disarm_all(self) -> None:
-        """Lets go of everything: the loop is closed."""
-
     def take_due(self) -> list[int]:
         """Returns the numbers of what is due, in the order in which the driver told of it."""
 

@@ -219,6 +219,107 @@ async def test_virtual():
     assert ended.said.count("PyLoop") == 2, ended.said
 
 
+def test_fixtures_of_wider_scopes_have_the_loops_of_their_tests(suite: Suite, framework: str) -> None:
+    wide = {
+        ASYNCIO: """
+import pytest_asyncio
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service():
+    yield asyncio.get_running_loop()
+""",
+        ANYIO: """
+@pytest.fixture(scope="module")
+async def service(anyio_backend):
+    yield asyncio.get_running_loop()
+""",
+    }
+    body = source(
+        framework,
+        wide[framework]
+        + """
+async def test_first(service):
+    assert service is asyncio.get_running_loop()
+
+async def test_second(service):
+    assert service is asyncio.get_running_loop()
+    print(type(service).__name__)
+""",
+    )
+    ended = suite(body, "-s", "--pyloop-loops=asyncio,pyloop")
+    assert (ended.status, ended.count("passed")) == (0, 4), ended.said
+    assert ended.said.count("PyLoop") == 1, ended.said
+
+
+def test_tests_that_name_their_loops_keep_them(suite: Suite, framework: str) -> None:
+    own = {
+        ASYNCIO: '@pytest.mark.asyncio(loop_factories=["mine"])',
+        ANYIO: '@pytest.mark.parametrize("anyio_backend", [("asyncio", {"debug": True})])',
+    }
+    body = source(
+        framework,
+        f"""
+{own[framework]}
+async def test_own():
+    assert not isinstance(asyncio.get_running_loop(), pyloop.PyLoop)
+
+async def test_chosen():
+    assert isinstance(asyncio.get_running_loop(), pyloop.PyLoop)
+
+@pytest.mark.virtual_clock
+{own[framework]}
+async def test_virtual():
+    pass
+""",
+    )
+    hook = """
+import asyncio
+def pytest_asyncio_loop_factories(config, item):
+    return {"mine": asyncio.SelectorEventLoop}
+"""
+    ended = suite(body, "--pyloop-loops=pyloop", conftest=hook if framework == ASYNCIO else "")
+    assert (ended.count("error"), ended.count("passed")) == (1, 2), ended.said
+    assert "virtual_clock: the test chooses" in ended.said
+
+
+def test_clock_is_refused_beside_loops_of_wider_scopes(suite: Suite, framework: str) -> None:
+    wide = {
+        ASYNCIO: """
+import pytest_asyncio
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def service():
+    yield asyncio.get_running_loop()
+""",
+        ANYIO: """
+@pytest.fixture(scope="module")
+async def service(anyio_backend):
+    yield asyncio.get_running_loop()
+""",
+    }
+    body = source(
+        framework,
+        wide[framework]
+        + """
+@pytest.mark.virtual_clock
+async def test_virtual(service, virtual_clock):
+    pass
+
+async def test_another(service):
+    pass
+
+async def test_late(request):
+    request.getfixturevalue("virtual_clock")
+""",
+    )
+    ended = suite(body, *(["-k", "not trio"] if framework == ANYIO else []))
+    assert ended.count("passed") == 1, ended.said
+    assert ended.count("failed") + ended.count("error") + ended.count("errors") == 2, ended.said
+    assert "of a wider scope" in ended.said or "has one for several" in ended.said, ended.said
+    assert "too late to ask within the test" in ended.said
+
+
 def test_unknown_loop_is_refused_before_any_test(suite: Suite) -> None:
     ended = suite("def test_it(): pass\n", "--pyloop-loops=asyncio,selector")
     assert ended.status == pytest.ExitCode.USAGE_ERROR

@@ -13,6 +13,7 @@ the parameter `anyio_backend`.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import inspect
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,6 @@ from ._clock import VirtualClock
 from ._loops import LOOP_FACTORIES
 
 if TYPE_CHECKING:
-    import asyncio
     from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 
     _Factory = Callable[[], asyncio.AbstractEventLoop]
@@ -43,11 +43,23 @@ class VirtualLoops:
         self._clock: VirtualClock | None = None
         # The loop that goes by the clock; closed already, perhaps, when the test is over.
         self._loop: PyLoop | None = None
+        # What the fixture has said.
+        self._told: VirtualClock | None = None
 
     def begin(self) -> None:
         """A test begins: with a new clock, unless the loop of the last one lives on for a fixture of a wider scope."""
+        self._told = None
         if self._loop is None or self._loop.is_closed():
             self._clock = self._loop = None
+
+    def tell(self) -> VirtualClock:
+        """The clock, for the fixture."""
+        self._told = self.clock
+        return self._told
+
+    def is_another(self) -> bool:
+        """Whether a loop was made after the fixture had told the clock, and has one of its own."""
+        return self._told is not None and self._told is not self._clock
 
     def is_used(self) -> bool:
         """Whether the test has had a loop of these."""
@@ -111,11 +123,44 @@ def _can_tell_pytest_asyncio(config: pytest.Config) -> bool:
     return hook is not None and hook.has_spec()  # Our own answer alone makes it a hook without a specification.
 
 
+def _chooses_backend(node: pytest.Item) -> bool:
+    """Whether a test is parametrized by anyio's backends, which it can be only once."""
+    names = [
+        mark.args[0] if mark.args else mark.kwargs.get("argnames", ()) for mark in node.iter_markers("parametrize")
+    ]
+    return any(
+        "anyio_backend" in (given.replace(",", " ").split() if isinstance(given, str) else given) for given in names
+    )
+
+
+def _chooses_loops(node: pytest.Item) -> bool:
+    """Whether a test names its loops itself."""
+    marker = node.get_closest_marker("asyncio")
+    return bool(marker.kwargs.get("loop_factories")) if marker is not None else _chooses_backend(node)
+
+
+def _wide_backend_fixtures(node: pytest.Item) -> list[str]:
+    """The fixtures of a test whose scope is wider than the test's, and that ask for anyio's backend."""
+    known = node._fixtureinfo.name2fixturedefs  # type: ignore[attr-defined]  # pytest has no public way
+    return [
+        name
+        for name, definitions in known.items()
+        if definitions[-1].scope != "function" and "anyio_backend" in definitions[-1].argnames
+    ]
+
+
 def _refusal(node: pytest.Item) -> str | None:
-    """Why a test that asks for a virtual clock cannot have one; None if it can, or pytest-asyncio does not run it."""
+    """Why a test that asks for a virtual clock cannot have one; None if it can, or no framework runs it."""
     marker = node.get_closest_marker("asyncio")
     if marker is None:
-        return None
+        if node.get_closest_marker("anyio") is None:
+            return None
+        if _chooses_backend(node):
+            return "the test chooses anyio_backend itself"
+        wide = _wide_backend_fixtures(node)
+        return f"a virtual clock needs a loop for each test, and {wide[0]!r} has one for several" if wide else None
+    if marker.kwargs.get("loop_factories"):
+        return "the test chooses loop_factories itself"
     if not _can_tell_pytest_asyncio(node.config):
         return _TOO_OLD
     scope = marker.kwargs.get("loop_scope") or node.config.getini("asyncio_default_test_loop_scope")
@@ -125,7 +170,7 @@ def _refusal(node: pytest.Item) -> str | None:
 def _factories_for(metafunc: pytest.Metafunc) -> Mapping[str, _Factory]:
     """The loops that an asynchronous test is to run on; empty if that is none of our business."""
     if not _asks_for_clock(metafunc.definition, metafunc.fixturenames):
-        return _chosen_loops(metafunc.config)
+        return {} if _chooses_loops(metafunc.definition) else _chosen_loops(metafunc.config)
     if _refusal(metafunc.definition) is not None:
         return {}  # The test fails when it is set up; others of its file do not.
     marker = metafunc.definition.get_closest_marker(_MARKER)
@@ -143,7 +188,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> Generator[None, None, No
             pytest.param(("asyncio", {"loop_factory": factory}), id=f"asyncio-{name}")
             for name, factory in factories.items()
         ]
-        metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", backends))
+        # The loops of one test end with it; chosen ones last as long as the backends that they take the place of.
+        definitions = metafunc._arg2fixturedefs["anyio_backend"]  # pytest has no public way
+        scope = "function" if _asks_for_clock(metafunc.definition, metafunc.fixturenames) else definitions[-1].scope
+        metafunc.definition.add_marker(pytest.mark.parametrize("anyio_backend", backends, scope=scope))
         return (yield)
     with _told_to_pytest_asyncio(metafunc, factories):
         return (yield)
@@ -163,15 +211,20 @@ class _Answer:
 @contextlib.contextmanager
 def _told_to_pytest_asyncio(metafunc: pytest.Metafunc, factories: Mapping[str, _Factory]) -> Iterator[None]:
     """Answers for the length of a block: an answer for all tests would take the choice from everybody else."""
-    plugins = metafunc.config.pluginmanager
     if metafunc.definition.get_closest_marker("asyncio") is not None and not _can_tell_pytest_asyncio(metafunc.config):
         raise pytest.UsageError(f"--pyloop-loops: {_TOO_OLD}")  # A choice for all tests, of which none would follow it.
+    with _answered(metafunc.config, factories):
+        yield
+
+
+@contextlib.contextmanager
+def _answered(config: pytest.Config, factories: Mapping[str, _Factory]) -> Iterator[None]:
     answer = _Answer(factories)
-    plugins.register(answer)
+    config.pluginmanager.register(answer)
     try:
         yield
     finally:
-        plugins.unregister(answer)
+        config.pluginmanager.unregister(answer)
 
 
 def _virtual_loops(item: pytest.Item) -> VirtualLoops | None:
@@ -199,12 +252,24 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
         loops.begin()
 
 
+@pytest.hookimpl(wrapper=True, specname="pytest_runtest_setup")
+def pytest_runtest_setup_with_answer(item: pytest.Item) -> Generator[None, None, None]:
+    """Has pytest-asyncio end fixtures of another loop: it does where somebody may answer for loops at this moment."""
+    callspec = getattr(item, "callspec", None)
+    if callspec is None or "_asyncio_loop_factory" not in callspec.params:
+        return (yield)
+    with _answered(item.config, {}):
+        return (yield)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     """Fails a marked test that did not run on a virtual clock: its time-outs would have been real."""
+    loops = _virtual_loops(item)
+    if loops is not None and loops.is_another():
+        pytest.fail(f"{_MARKER}: a fixture of a wider scope has a loop and a clock of its own", pytrace=False)
     result = yield
     if item.get_closest_marker(_MARKER) is not None:
-        loops = _virtual_loops(item)
         if loops is None and _MARKER not in getattr(item, "fixturenames", ()):
             pytest.fail(f"{_MARKER}: neither pytest-asyncio nor anyio runs this test", pytrace=False)
         if loops is not None and not loops.is_used():
@@ -220,7 +285,9 @@ def virtual_clock(request: pytest.FixtureRequest) -> VirtualClock:
     """
     loops = _virtual_loops(request.node)
     if loops is not None:
-        return loops.clock
+        return loops.tell()
+    if asyncio._get_running_loop() is not None:
+        pytest.fail(f"{_MARKER}: it is too late to ask within the test, whose loop is made: take it as an argument")
     marker = request.node.get_closest_marker(_MARKER)
     return VirtualClock(*marker.args, **marker.kwargs) if marker is not None else VirtualClock()
 

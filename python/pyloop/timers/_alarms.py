@@ -73,11 +73,16 @@ class _Entry(NamedTuple):
 
 
 class _Armed:
-    """What a port tells of, by number. Only the loop's reader holds it: callbacks mostly lead back to the loop."""
+    """What a port tells of, by number, and the descriptor by which it does.
 
-    __slots__ = ("__weakref__", "alarms", "watches")
+    Only the loop's reader holds it: callbacks mostly lead back to the loop.
+    """
+
+    __slots__ = ("__weakref__", "alarms", "native", "watches")
 
     def __init__(self) -> None:
+        # Dropped, it disarms all that it was to tell of.
+        self.native = DriverPort()
         self.alarms: dict[int, _Entry] = {}
         # These run inside of the reader: they only resolve futures.
         self.watches: dict[int, Callable[[], object]] = {}
@@ -87,12 +92,11 @@ class _Port:
     """The driver's way into a loop: a descriptor that the loop watches from the first use to its end.
 
     The registry of ports holds it for as long as the loop lives. So it refers weakly to the loop and to what is armed:
-    these end with the loop, at the latest when it is closed and forgets its readers.
+    these, and the descriptor, end when the loop is closed and forgets its readers.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = weakref.ref(loop)
-        self._native = DriverPort()
         self._armed: Callable[[], _Armed | None] = _nothing
 
     def arm(self, when: float, callback: Callable[[], object]) -> _PortAlarm:
@@ -103,7 +107,7 @@ class _Port:
 
     def watch(self, begin: Callable[[DriverPort], int], callback: Callable[[], object]) -> _PortAlarm:
         _, armed = self._watched()
-        number = begin(self._native)
+        number = begin(armed.native)
         armed.watches[number] = callback
         return _PortAlarm(self, number)
 
@@ -114,15 +118,14 @@ class _Port:
         armed = self._armed()
         if armed is None:
             armed = _Armed()
-            loop.add_reader(self._native.fileno(), self._due, armed)
-            native = self._native
-            self._armed = weakref.ref(armed, lambda _: native.disarm_all())
+            loop.add_reader(armed.native.fileno(), self._due, armed)
+            self._armed = weakref.ref(armed)
         return loop, armed
 
     def _file(self, loop: asyncio.AbstractEventLoop, armed: _Armed, entry: _Entry) -> None:
         # asyncio's own clock is the driver's: to the last digit. Another one is asked how much is left.
         when = entry.when if _is_monotonic(loop) else time.monotonic() + max(0.0, entry.when - loop.time())
-        entry.alarm.number = self._native.arm(when)
+        entry.alarm.number = armed.native.arm(when)
         armed.alarms[entry.alarm.number] = entry
 
     def disarm(self, number: int) -> None:
@@ -130,14 +133,14 @@ class _Port:
         if armed is not None:
             armed.alarms.pop(number, None)
             armed.watches.pop(number, None)
-        self._native.disarm(number)
+            armed.native.disarm(number)
 
     def _due(self, armed: _Armed) -> None:
         loop = self._loop()
         if loop is None:
             return
         due: list[tuple[float, int, _Entry]] = []
-        for number in self._native.take_due():
+        for number in armed.native.take_due():
             watch = armed.watches.pop(number, None)
             if watch is not None:
                 watch()

@@ -199,15 +199,6 @@ impl DriverPort {
         }
     }
 
-    /// Lets go of all of them: the loop is closed.
-    fn disarm_all(&self) {
-        let waits = std::mem::take(&mut self.armed.lock().waits);
-        let inherited = self.is_inherited();
-        for (_, wait) in waits {
-            wait.give_up(inherited);
-        }
-    }
-
     /// The numbers of what is due, in the order of the deadlines.
     fn take_due(&self) -> Vec<u64> {
         // Before the queue: what comes in between is told again.
@@ -226,7 +217,11 @@ impl DriverPort {
 }
 
 impl Drop for DriverPort {
+    /// Lets go of all that it was to tell: the loop is closed.
     fn drop(&mut self) {
-        self.disarm_all();
+        let inherited = self.is_inherited();
+        for (_, wait) in self.armed.get_mut().waits.drain() {
+            wait.give_up(inherited);
+        }
     }
 }
