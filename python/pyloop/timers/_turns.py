@@ -92,7 +92,7 @@ class Turns:
             return
         asks = factory is not None and not timer.once and timer.asked != timer.number and timer.undelivered is None
         if asks and due - loop.time() > 2 * interval:
-            # A lock that ends by itself would have ended before its tick.
+            # Too early: a lock that ends by itself would have ended before its tick.
             timer.alarm = alarm_at(loop, due - interval, lambda: self._near(timer))
             return
         # The next turn begins after the mailbox's coroutine, but its lock is asked for in time.
