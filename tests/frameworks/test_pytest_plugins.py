@@ -219,25 +219,29 @@ async def test_virtual():
     assert ended.said.count("PyLoop") == 2, ended.said
 
 
-def test_fixtures_of_wider_scopes_have_the_loops_of_their_tests(suite: Suite, framework: str) -> None:
-    wide = {
-        ASYNCIO: """
+# A fixture whose scope is wider than a test's, and that has a loop.
+WIDE = {
+    ASYNCIO: """
 import pytest_asyncio
-pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def service():
     yield asyncio.get_running_loop()
 """,
-        ANYIO: """
+    ANYIO: """
 @pytest.fixture(scope="module")
 async def service(anyio_backend):
     yield asyncio.get_running_loop()
 """,
-    }
+}
+
+
+def test_fixtures_of_wider_scopes_have_the_loops_of_their_tests(suite: Suite, framework: str) -> None:
+    scope = 'pytestmark = pytest.mark.asyncio(loop_scope="module")' if framework == ASYNCIO else ""
     body = source(
         framework,
-        wide[framework]
+        WIDE[framework]
+        + scope
         + """
 async def test_first(service):
     assert service is asyncio.get_running_loop()
@@ -284,23 +288,9 @@ def pytest_asyncio_loop_factories(config, item):
 
 
 def test_clock_is_refused_beside_loops_of_wider_scopes(suite: Suite, framework: str) -> None:
-    wide = {
-        ASYNCIO: """
-import pytest_asyncio
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def service():
-    yield asyncio.get_running_loop()
-""",
-        ANYIO: """
-@pytest.fixture(scope="module")
-async def service(anyio_backend):
-    yield asyncio.get_running_loop()
-""",
-    }
     body = source(
         framework,
-        wide[framework]
+        WIDE[framework]
         + """
 @pytest.mark.virtual_clock
 async def test_virtual(service, virtual_clock):
